@@ -129,7 +129,9 @@ impl Outcome {
             Self::Success => return None,
             Self::NoChange => "Read the agent's report: the task may be done already, or too vague.",
             Self::Rejected => "Read the named subagent's findings, mend the branch or run the task again.",
-            Self::ToolDenied => "Add the tool to --allowed-tools, or take it out of the agent's instructions.",
+            Self::ToolDenied => {
+                "Add the tool to --allowed-tools, or take it out of the agent's instructions."
+            }
             Self::UsageLimit => "Run the task again after the reset time.",
             Self::LoginFailed => {
                 "Create a new token with `claude setup-token` and set CLAUDE_CODE_OAUTH_TOKEN."

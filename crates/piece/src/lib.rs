@@ -70,21 +70,21 @@ fn completions<A: Parser>(shell: &str) -> ExitCode {
     }
 }
 
-/// The error chain on one line, then the hints, a line each; and the exit code, which the outermost [`Fault`] of the
-/// chain knows. An error without one failed for good.
+/// The error chain on one line, then the hint; and the exit code. Both are the outermost [`Fault`]'s: it knows most of
+/// what was meant. An error without one failed for good.
 fn explain(error: &anyhow::Error) -> (String, Exit) {
-    let faults = || error.chain().filter_map(|cause| cause.downcast_ref::<Fault>());
-    let exit = faults().next().map_or(Exit::Failed, Fault::exit);
+    // Finds a fault that was put around a cause as context too, which walking the chain would not.
+    let fault = error.downcast_ref::<Fault>();
     let mut text = format!("{error:#}");
-    for hint in faults().filter_map(Fault::hint_text) {
+    if let Some(hint) = fault.and_then(Fault::hint_text) {
         text.push_str("\nhint: ");
         text.push_str(hint);
     }
-    (text, exit)
+    (text, fault.map_or(Exit::Failed, Fault::exit))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(<dyn std::error::Error>::is::<output::BrokenPipe>)
+    error.is::<output::BrokenPipe>()
 }
 
 #[cfg(test)]
@@ -93,15 +93,22 @@ mod tests {
     use anyhow::Context as _;
 
     #[test]
-    fn the_outermost_fault_gives_the_exit_code_and_every_hint_is_shown() {
+    fn the_outermost_fault_gives_exit_code_and_hint() {
         let inner: anyhow::Result<()> = Err(Fault::retry("502 from the server").hint("try again").into());
-        let error = inner.context(Fault::denied("the token was refused").hint("make a new one")).unwrap_err();
-        let (text, exit) = explain(&error.context("pushing"));
-        assert_eq!(exit, Exit::Denied);
-        assert_eq!(
-            text,
-            "pushing: the token was refused: 502 from the server\nhint: make a new one\nhint: try again"
-        );
+        let (text, exit) = explain(&inner.context("asking").unwrap_err());
+        assert_eq!((text.as_str(), exit), ("asking: 502 from the server\nhint: try again", Exit::Retry));
+
+        let inner: anyhow::Result<()> = Err(Fault::retry("401 from the server").into());
+        let outer = inner.context(Fault::denied("the token was refused").hint("make a new one"));
+        let (text, exit) = explain(&outer.context("pushing").unwrap_err());
+        let expected = "pushing: the token was refused: 401 from the server\nhint: make a new one";
+        assert_eq!((text.as_str(), exit), (expected, Exit::Denied));
+    }
+
+    #[test]
+    fn a_broken_pipe_is_seen_below_its_context() {
+        let error = output::checked::<()>(Err(std::io::ErrorKind::BrokenPipe.into())).unwrap_err();
+        assert!(is_broken_pipe(&error.context("printing the report")));
     }
 
     #[test]
