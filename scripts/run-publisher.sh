@@ -1,0 +1,298 @@
+#!/usr/bin/env bash
+# One run, from the topic to the pull request. What it does is the order of the pieces; what they do is theirs.
+set -Eeuo pipefail
+
+usage() {
+    cat <<'USAGE'
+Runs an agent on a topic, in a branch of its own of the current repository, and opens a pull request.
+
+Usage: run-publisher.sh [OPTIONS] "<topic>"
+
+Options:
+  --stage STAGE         agent (run the agent), publish (push, pull request, message), or all [default: all]
+  --no-publish          Keep the branch here: no push, no pull request, no message
+  --no-notify           Publish, but tell nobody
+  --repo OWNER/NAME     Repository on GitHub [env: GITHUB_REPOSITORY; default: the remote origin's]
+  --base BRANCH         Branch that the pull request goes to [default: main]
+  --agent NAME          Agent, as .claude/agents defines it [default: publisher]
+  --timeout DURATION    Time limit of the agent, as 30m [default: 30m]
+  --max-turns N         Turn limit of the agent
+  --max-budget-usd USD  Budget of the agent
+  --model MODEL         Model of the agent [default: the agent's own]
+  --allowed-tools LIST  Tools that the agent may use, as 'Read,Bash(git *)' [default: see docs/agents.md]
+  --mcp-overlay FILE    MCP servers beside the agent's presets, for mcp-config
+  --run-dir DIR         Record, transcript and artefacts of the run [env: PRESSRUN_RUN_DIR;
+                        default: a new folder in ~/.local/state/pressrun/runs]
+  --dry-run             Check everything that can be checked before a run, print what it would do, and stop
+  -h, --help            Print this help
+
+Credentials (X, or the file that X_FILE names):
+  CLAUDE_CODE_OAUTH_TOKEN                     the agent's login, from `claude setup-token`
+  GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY       the GitHub App; or GITHUB_TOKEN, a token that may write to the repository
+  DISCORD_WEBHOOK_URL                         the channel; or DISCORD_BOT_TOKEN and DISCORD_CHANNEL_ID
+
+stdout has the agent's events and then the run record, as JSON Lines (on a terminal: the record); progress is on
+stderr. Exit codes: 0 branch pushed, pull request open, Discord told; 1 the run failed, its record says why; 2 wrong
+usage and 4 missing credentials, both before anything happened. With --stage agent: 0 when the record is written.
+
+Example:
+  run-publisher.sh --timeout 20m --max-budget-usd 5 "A post on what we learnt from moving to Kubernetes"
+USAGE
+}
+
+say() { printf 'run-publisher.sh: %s\n' "$*" >&2; }
+
+die() {
+    local code=$1
+    shift
+    say "$1"
+    shift
+    (($# == 0)) || printf 'hint: %s\n' "$@" >&2
+    exit "$code"
+}
+
+# A value that may come in a file: whether there is one.
+have() {
+    local file=${1}_FILE
+    [[ -n ${!1:-} || -n ${!file:-} ]]
+}
+
+parse() {
+    topic='' stage=all publish=1 notify=1 dry_run=0
+    repo=${GITHUB_REPOSITORY:-} base=main agent=publisher timeout=30m run_dir=${PRESSRUN_RUN_DIR:-}
+    allowed_tools='Agent,Read,Write,Edit,Glob,Grep,TodoWrite,WebSearch,WebFetch,mcp__playwright,Bash(git *),Bash(start-dev-bg.sh *)'
+    mcp_args=() agent_args=()
+    local topics=()
+    while (($#)); do
+        case $1 in
+            --stage | --repo | --base | --agent | --timeout | --max-turns | --max-budget-usd | --model | --allowed-tools | --mcp-overlay | --run-dir)
+                [[ -n ${2:-} ]] || die 2 "$1 wants a value"
+                ;;
+        esac
+        case $1 in
+            --stage) stage=$2 ;;
+            --repo) repo=$2 ;;
+            --base) base=$2 ;;
+            --agent) agent=$2 ;;
+            --timeout) timeout=$2 ;;
+            --max-turns | --max-budget-usd | --model) agent_args+=("$1" "$2") ;;
+            --allowed-tools) allowed_tools=$2 ;;
+            --mcp-overlay) mcp_args+=(--overlay "$2") ;;
+            --run-dir) run_dir=$2 ;;
+            --no-publish) publish=0 ;;
+            --no-notify) notify=0 ;;
+            --dry-run) dry_run=1 ;;
+            -h | --help)
+                usage
+                exit 0
+                ;;
+            --)
+                shift
+                topics+=("$@")
+                break
+                ;;
+            -*) die 2 "unknown option $1" 'run-publisher.sh --help' ;;
+            *) topics+=("$1") ;;
+        esac
+        case $1 in
+            --no-* | --dry-run | [!-]* | '') shift ;;
+            *) shift 2 ;;
+        esac
+    done
+    case $stage in
+        agent | all)
+            ((${#topics[@]} == 1)) || die 2 "expected one topic, got ${#topics[@]}" 'quote it: run-publisher.sh "A post about X"'
+            topic=${topics[0]}
+            [[ $topic == *[![:space:]]* ]] || die 2 'the topic is empty'
+            ;;
+        publish) ((${#topics[@]} == 0)) || die 2 '--stage publish takes the topic from the run record' ;;
+        *) die 2 "unknown stage '$stage'" 'one of agent, publish, all' ;;
+    esac
+    if ((! publish)); then
+        [[ $stage != publish ]] || die 2 '--stage publish and --no-publish exclude each other'
+        [[ $stage == agent ]] || say '--no-publish: the branch stays here; no push, no pull request, no message'
+        stage=agent_only
+    elif ((! notify)) && [[ $stage != agent ]]; then
+        say '--no-notify: nobody is told how the run ends'
+    fi
+}
+
+require_tools() {
+    local tool
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || die 2 "there is no command '$tool' on the PATH" 'scripts/setup.sh run installs what is missing'
+    done
+}
+
+require_agent_stage() {
+    require_tools git claude mcp-config branch-run
+    have CLAUDE_CODE_OAUTH_TOKEN || die 4 'CLAUDE_CODE_OAUTH_TOKEN is not set' \
+        "create a token with 'claude setup-token', then export CLAUDE_CODE_OAUTH_TOKEN=…"
+    # The agent CLI knows the variable alone.
+    [[ -n ${CLAUDE_CODE_OAUTH_TOKEN:-} ]] || CLAUDE_CODE_OAUTH_TOKEN=$(<"$CLAUDE_CODE_OAUTH_TOKEN_FILE")
+    export CLAUDE_CODE_OAUTH_TOKEN
+    unset CLAUDE_CODE_OAUTH_TOKEN_FILE
+}
+
+require_publish_stage() {
+    require_tools branch-run open-pr
+    if ! have GITHUB_TOKEN; then
+        require_tools mint-gh-token
+        if [[ -z ${GITHUB_APP_ID:-} ]] || ! have GITHUB_APP_PRIVATE_KEY; then
+            die 4 'no GitHub credentials' \
+                'set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY_FILE (or GITHUB_TOKEN), or choose --no-publish'
+        fi
+    fi
+    if ((notify)); then
+        require_tools notify-discord
+        have DISCORD_WEBHOOK_URL || { have DISCORD_BOT_TOKEN && [[ -n ${DISCORD_CHANNEL_ID:-} ]]; } ||
+            die 4 'no Discord credentials' \
+                'set DISCORD_WEBHOOK_URL, or DISCORD_BOT_TOKEN and DISCORD_CHANNEL_ID, or choose --no-notify'
+    fi
+    # Read before the agent starts: the remote is the workspace's to change.
+    [[ -n $repo ]] || repo=$(origin) || die 2 'no repository: origin is no GitHub remote' 'give --repo owner/name'
+}
+
+# owner/name of the remote origin, where it has that form.
+origin() {
+    local url
+    url=$(git remote get-url origin 2>/dev/null) || return
+    [[ $url =~ [:/]([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)/?$ ]] || return
+    printf '%s' "${BASH_REMATCH[1]%.git}"
+}
+
+require_agent() {
+    local folders=(.claude/agents "${CLAUDE_CONFIG_DIR:-$HOME/.claude}/agents")
+    grep -rqsxF --include='*.md' -e "name: $agent" -e "name: \"$agent\"" "${folders[@]}" ||
+        die 2 "there is no agent '$agent' in ${folders[*]}" 'docs/agents.md tells how to define one'
+}
+
+# Runs a command that gets the signals which this script gets: what was begun is ended in order, and then published.
+signalled() {
+    local code
+    "$@" <&0 &
+    child=$!
+    while
+        signal='' code=0
+        wait "$child" || code=$?
+        [[ -n $signal ]]
+    do :; done
+    child=''
+    return "$code"
+}
+
+# Keeps what the command says on stderr in a file of the run too.
+logged() {
+    local log=$run_dir/$1.log code=0
+    shift
+    "$@" 2>"$log" || code=$?
+    cat "$log" >&2
+    return "$code"
+}
+
+run_agent() {
+    local mcp=$run_dir/mcp.json command
+    command=(claude --agent "$agent" --mcp-config "$mcp" --strict-mcp-config --setting-sources user
+        --permission-mode dontAsk --allowedTools "$allowed_tools" --output-format stream-json --verbose
+        "${agent_args[@]}" -p -- "$topic")
+    local run=(--agent "$agent" --base "$base" --prompt "$topic" --timeout "$timeout" --mcp-config "$mcp"
+        --transcript "$run_dir/transcript.jsonl" --record "$record")
+    [[ ! -t 1 ]] || run+=(--quiet-events)
+
+    mcp-config --agent "$agent" --artifacts "$run_dir/browser" "${mcp_args[@]}" --out "$mcp"
+    branch-run "${run[@]}" --dry-run -- "${command[@]}" >"$run_dir/plan.json"
+    if ((dry_run)); then
+        cat "$run_dir/plan.json"
+        exit 0
+    fi
+    if logged mcp-check mcp-config check <"$mcp" >"$run_dir/mcp-check.json"; then
+        signalled branch-run "${run[@]}" -- "${command[@]}"
+    else
+        branch-run fail --agent "$agent" --prompt "$topic" --base "$base" --stage mcp-start --outcome mcp-failed \
+            --error-file "$run_dir/mcp-check.log" --record "$record"
+    fi
+}
+
+# Takes the record through one piece. A piece that fails notes it in the record; for one that cannot, it is noted here.
+step() {
+    local stage=$1 outcome=$2 code=0
+    shift 2
+    signalled "$@" <"$record" >"$record.next" || code=$?
+    if [[ ! -s $record.next ]]; then
+        branch-run fail --stage "$stage" --outcome "$outcome" --error "$1 ended with exit code $code" \
+            <"$record" >"$record.next"
+    fi
+    mv "$record.next" "$record"
+    return "$code"
+}
+
+mint() {
+    # Said out loud: within a condition, set -e is off.
+    have GITHUB_TOKEN || GITHUB_TOKEN=$(mint-gh-token --repo "$repo" --format token) || return
+    export GITHUB_TOKEN
+}
+
+run_publish() {
+    [[ -s $record ]] || die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
+    local code=0
+    if jq -e '.commits > 0' "$record" >/dev/null; then
+        if logged token mint; then
+            step push push-failed branch-run push --repo "$repo" &&
+                step pull-request pull-request-failed open-pr --repo "$repo" || code=1
+        else
+            code=1
+            branch-run fail --stage token --outcome token-failed --error-file "$run_dir/token.log" \
+                <"$record" >"$record.next"
+            mv "$record.next" "$record"
+        fi
+    fi
+    ((! notify)) || notify-discord <"$record" >"$run_dir/message.json" || code=1
+    print_record
+    ((code == 0)) && succeeded
+}
+
+succeeded() { jq -e '.outcome == "success"' "$record" >/dev/null; }
+
+print_record() {
+    if [[ -t 1 ]]; then jq . "$record"; else cat "$record"; fi
+}
+
+main() {
+    parse "$@"
+    require_tools jq
+    [[ $stage == publish ]] || require_agent_stage
+    git rev-parse --show-toplevel >/dev/null 2>&1 || [[ $stage == publish ]] ||
+        die 2 "$PWD is in no git repository" 'change to a clone of the repository that the agent shall work on'
+    [[ $stage == publish ]] || require_agent
+    [[ $stage != all && $stage != publish ]] || require_publish_stage
+
+    local runs=${XDG_STATE_HOME:-$HOME/.local/state}/pressrun/runs
+    if [[ -z $run_dir && $stage == publish ]]; then
+        run_dir=$runs/latest
+    elif [[ -z $run_dir ]]; then
+        run_dir=$runs/$agent-$(date +%s)-$$
+        mkdir -p "$run_dir"
+        ln -sfn "$run_dir" "$runs/latest"
+    fi
+    mkdir -p "$run_dir"
+    record=$run_dir/record.json
+    # What a subagent may call by name: start-dev-bg.sh.
+    PATH=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd):$PATH
+
+    child=''
+    trap 'signal=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null' TERM INT HUP
+    case $stage in
+        agent) run_agent ;;
+        publish) run_publish ;;
+        agent_only)
+            run_agent
+            succeeded
+            ;;
+        all)
+            run_agent
+            run_publish
+            ;;
+    esac
+}
+
+main "$@"
