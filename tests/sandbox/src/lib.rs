@@ -36,11 +36,14 @@
 //! the answer) and lets the [`Fault`]s of [`Sandbox::fail`] happen, so no service deals with either; it only says how
 //! the real one turns a client away that asks too often (`rate_limited(RateLimited) -> Response`).
 
+mod authority;
 mod clock;
 mod discord;
 mod fault;
 mod github;
 mod model;
+mod proxy;
+mod server;
 mod shared;
 
 pub use clock::Clock;
@@ -51,38 +54,115 @@ pub use model::Model;
 pub use shared::Request;
 
 use anyhow::Context as _;
-use shared::Shared;
-use std::path::Path;
+use authority::Authority;
+use proxy::{Hosts, Proxy};
+use shared::{Shared, observed};
+use std::future::Future;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The stand-ins, running. Dropping it stops them.
 #[derive(Debug)]
 pub struct Sandbox {
     shared: Shared,
-    github: GitHub,
-    discord: Discord,
-    model: Model,
-    directory: tempfile::TempDir,
+    github: Arc<GitHub>,
+    discord: Arc<Discord>,
+    model: Arc<Model>,
+    ca_file: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// Removed last, if it is the sandbox's own.
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Sandbox {
-    /// Starts everything on free ports of 127.0.0.1.
+    /// Starts everything on free ports of 127.0.0.1, with a temporary directory for its files.
     ///
     /// # Errors
     /// No port, no directory for the repositories, no entropy for the keys.
     pub fn start() -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("sandbox-").tempdir().context("making a directory")?;
-        let shared = Shared::new()?;
-        let github = GitHub::start(shared.clone());
-        let discord = Discord::start(shared.clone());
-        let model = Model::start(shared.clone());
-        Ok(Self { shared, github, discord, model, directory })
+        let path = directory.path().to_owned();
+        Self::start_with(path, Some(directory))
+    }
+
+    /// [`Self::start`] with the files in `directory`, which stays.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_in(directory: &Path) -> anyhow::Result<Self> {
+        let path = std::path::absolute(directory)?;
+        std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Self::start_with(path, None)
+    }
+
+    fn start_with(path: PathBuf, directory: Option<tempfile::TempDir>) -> anyhow::Result<Self> {
+        let authority = Authority::new()?;
+        let ca_file = path.join("ca.pem");
+        std::fs::write(&ca_file, authority.certificate_pem()).context("writing the CA's certificate")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let shared = Shared::new(path).context("listening on 127.0.0.1")?;
+        let github = Arc::new(GitHub::start(shared.clone())?);
+        let discord = Arc::new(Discord::start(shared.clone()));
+        let model = Arc::new(Model::start(shared.clone()));
+        let hosts = Hosts {
+            github: observed(&shared, Service::GitHub, github.api_router(), GitHub::rate_limited),
+            git: observed(&shared, Service::Git, github.git_router(), GitHub::rate_limited),
+            discord: observed(&shared, Service::Discord, discord.router(), Discord::rate_limited),
+            model: observed(&shared, Service::Model, model.router(), Model::rate_limited),
+        };
+        let proxy = Proxy { shared: shared.clone(), authority, hosts: hosts.clone() };
+        drop(entered);
+        let (stop, stopped) = oneshot::channel();
+        let served = serve(shared.clone(), hosts, Arc::new(proxy))?;
+        let ending = shared.clone();
+        let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                for task in served {
+                    tokio::spawn(task);
+                }
+                // A sender that is dropped says the same as one that sends.
+                let _ = stopped.await;
+                ending.stop().await;
+            });
+        })?;
+        Ok(Self {
+            shared,
+            github,
+            discord,
+            model,
+            ca_file,
+            stop: Some(stop),
+            thread: Some(thread),
+            _directory: directory,
+        })
     }
 
     /// What a child process needs in its environment, so that the real host names reach the stand-ins.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
-        Vec::new()
+        let proxy = self.proxy_url();
+        let ca = self.ca_file.to_string_lossy();
+        let proxies = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+        let direct = ["NO_PROXY", "no_proxy"];
+        // Node, OpenSSL and rustls, curl, git, Python's requests: each reads its own.
+        let trust = [
+            "NODE_EXTRA_CA_CERTS",
+            "SSL_CERT_FILE",
+            "CURL_CA_BUNDLE",
+            "GIT_SSL_CAINFO",
+            "REQUESTS_CA_BUNDLE",
+        ];
+        let set = |names: &[&str], value: &str| {
+            names.iter().map(|name| ((*name).to_owned(), value.to_owned())).collect::<Vec<_>>()
+        };
+        [set(&proxies, &proxy), set(&direct, "127.0.0.1,localhost,::1"), set(&trust, &ca)].concat()
     }
 
     /// The proxy's address, as `http://127.0.0.1:PORT`.
@@ -94,13 +174,13 @@ impl Sandbox {
     /// The file with the CA certificate (PEM) that the proxy's certificates are signed with.
     #[must_use]
     pub fn ca_file(&self) -> &Path {
-        self.directory.path()
+        &self.ca_file
     }
 
     /// `host:port` of everything that the proxy was asked for, let through or not, in order.
     #[must_use]
     pub fn hosts_asked(&self) -> Vec<String> {
-        Vec::new()
+        self.shared.requests(Service::Proxy).into_iter().map(|request| request.path).collect()
     }
 
     /// What clients did that the real services forbid but do not always refuse.
@@ -149,4 +229,33 @@ impl Sandbox {
     pub fn wait_until(&self, limit: Duration, condition: impl Fn(&Self) -> bool) -> bool {
         self.shared.wait_until(limit, || condition(self))
     }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was reported by the thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What is to run: an acceptor for each socket.
+fn serve(shared: Shared, hosts: Hosts, proxy: Arc<Proxy>) -> std::io::Result<Vec<Task>> {
+    let listeners = shared.listeners();
+    let plain = |listener: &TcpListener, router: axum::Router| -> std::io::Result<Task> {
+        let listener = listener.try_clone()?;
+        Ok(Box::pin(server::accept(listener, move |stream| server::connection(stream, router.clone()))))
+    };
+    let through_proxy = listeners.proxy.try_clone()?;
+    Ok(vec![
+        plain(&listeners.github, hosts.github)?,
+        plain(&listeners.git, hosts.git)?,
+        plain(&listeners.discord, hosts.discord)?,
+        plain(&listeners.model, hosts.model)?,
+        Box::pin(server::accept(through_proxy, move |stream| Arc::clone(&proxy).connection(stream))),
+    ])
 }

@@ -10,8 +10,12 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// A request that a service was asked, and the status of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +59,16 @@ struct Inner {
     log: Mutex<Log>,
     logged: Condvar,
     listeners: Listeners,
+    stopping: watch::Sender<bool>,
+    directory: PathBuf,
 }
 
 #[derive(Debug, Default)]
 struct Log {
     requests: Vec<(Service, Request)>,
     violations: Vec<String>,
+    /// Counts what happened, so that nothing is missed between looking and waiting.
+    events: u64,
 }
 
 /// The sockets, bound before any service starts, so that each knows its address.
@@ -93,13 +101,15 @@ impl Listeners {
 }
 
 impl Shared {
-    pub(crate) fn new() -> std::io::Result<Self> {
+    pub(crate) fn new(directory: PathBuf) -> std::io::Result<Self> {
         Ok(Self(Arc::new(Inner {
             clock: Clock::default(),
             faults: Faults::default(),
             log: Mutex::default(),
             logged: Condvar::new(),
             listeners: Listeners::bind()?,
+            stopping: watch::Sender::new(false),
+            directory,
         })))
     }
 
@@ -114,6 +124,23 @@ impl Shared {
 
     pub(crate) fn listeners(&self) -> &Listeners {
         &self.0.listeners
+    }
+
+    /// Where files may be put; it exists for as long as the sandbox.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// Becomes true when the sandbox stops, which waits until every receiver is dropped: whoever started a process holds
+    /// one until the process is gone.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.0.stopping.subscribe()
+    }
+
+    /// Ends all processes.
+    pub(crate) async fn stop(&self) {
+        self.0.stopping.send_replace(true);
+        self.0.stopping.closed().await;
     }
 
     /// Reports what a client did that the real service forbids.
@@ -153,7 +180,7 @@ impl Shared {
         log.requests.push((service, request));
         let number = log.requests.len() - 1;
         drop(log);
-        self.0.logged.notify_all();
+        self.changed();
         number
     }
 
@@ -161,21 +188,27 @@ impl Shared {
         if let Some((_, request)) = self.log().requests.get_mut(number) {
             request.status = status.as_u16();
         }
+        self.changed();
+    }
+
+    /// Announces that something happened which a test may wait for.
+    pub(crate) fn changed(&self) {
+        self.log().events += 1;
         self.0.logged.notify_all();
     }
 
     pub(crate) fn wait_until(&self, limit: Duration, condition: impl Fn() -> bool) -> bool {
         let end = Instant::now() + limit;
         loop {
+            let seen = self.log().events;
             if condition() {
                 return true;
             }
-            let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
-                return false;
-            };
-            // Not every change is announced (a git push ends after its answer began), so it looks at least this often.
-            let pause = left.min(Duration::from_millis(20));
-            drop(self.0.logged.wait_timeout(self.log(), pause).unwrap_or_else(PoisonError::into_inner));
+            let left = end.saturating_duration_since(Instant::now());
+            let waited = self.0.logged.wait_timeout_while(self.log(), left, |log| log.events == seen);
+            if waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+                return condition();
+            }
         }
     }
 
@@ -268,7 +301,7 @@ fn disconnect() -> Response {
     response
 }
 
-fn given(code: u16, headers: &[(String, String)], body: String) -> Response {
+pub(crate) fn given(code: u16, headers: &[(String, String)], body: String) -> Response {
     let mut response = http::Response::builder().status(code);
     for (name, value) in headers {
         response = response.header(name, value);
@@ -279,6 +312,42 @@ fn given(code: u16, headers: &[(String, String)], body: String) -> Response {
 }
 
 /// `body`, up to so many bytes; then an error, at which the connection closes.
-fn cut(body: Body, _bytes: usize) -> Body {
-    body
+pub(crate) fn cut(body: Body, bytes: usize) -> Body {
+    Body::new(Cut { body, left: bytes })
+}
+
+struct Cut {
+    body: Body,
+    left: usize,
+}
+
+impl hyper::body::Body for Cut {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        if self.left == 0 {
+            return Poll::Ready(Some(Err(axum::Error::new(std::io::Error::from(
+                std::io::ErrorKind::ConnectionReset,
+            )))));
+        }
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| {
+                frame.map_data(|mut data| {
+                    data.truncate(self.left);
+                    self.left -= data.len();
+                    data
+                })
+            })
+        }))
+    }
+
+    // What the whole body's length was to be is still announced.
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
 }

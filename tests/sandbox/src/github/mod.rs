@@ -56,7 +56,7 @@ pub struct PullRequest {
 }
 
 impl GitHub {
-    pub(crate) fn start(shared: Shared) -> Self {
+    pub(crate) fn start(shared: Shared) -> anyhow::Result<Self> {
         let app = App {
             app_id: 0,
             client_id: String::new(),
@@ -65,7 +65,7 @@ impl GitHub {
             installation_id: 0,
             slug: String::new(),
         };
-        Self { shared, app }
+        Ok(Self { shared, app })
     }
 
     /// `https://api.github.com` as plain HTTP on loopback.
