@@ -125,7 +125,7 @@ require_tools() {
 }
 
 require_agent_stage() {
-    require_tools git claude mcp-config branch-run
+    require_tools git claude agent-home mcp-config branch-run
     have CLAUDE_CODE_OAUTH_TOKEN || die 4 'CLAUDE_CODE_OAUTH_TOKEN is not set' \
         "create a token with 'claude setup-token', then export CLAUDE_CODE_OAUTH_TOKEN=…"
     # The agent CLI knows the variable alone.
@@ -161,12 +161,6 @@ origin() {
     printf '%s' "${BASH_REMATCH[1]%.git}"
 }
 
-require_agent() {
-    local folders=(.claude/agents "${CLAUDE_CONFIG_DIR:-$HOME/.claude}/agents")
-    grep -rqsxF --include='*.md' -e "name: $agent" -e "name: \"$agent\"" "${folders[@]}" ||
-        die 2 "there is no agent '$agent' in ${folders[*]}" 'docs/agents.md tells how to define one'
-}
-
 # Runs a command that gets the signals which this script gets: what was begun is ended in order, and then published.
 signalled() {
     local code
@@ -191,14 +185,16 @@ logged() {
 }
 
 run_agent() {
-    local mcp=$run_dir/mcp.json command
-    command=(claude --agent "$agent" --mcp-config "$mcp" --strict-mcp-config --setting-sources user
+    local mcp=$run_dir/mcp.json user_agents=${CLAUDE_CONFIG_DIR:-$HOME/.claude}/agents
+    local command=(claude --agent "$agent" --setting-sources user --mcp-config "$mcp" --strict-mcp-config
         --permission-mode dontAsk --allowedTools "$allowed_tools" --output-format stream-json --verbose
         "${agent_args[@]}" -p -- "$topic")
     local run=(--agent "$agent" --base "$base" --prompt "$topic" --timeout "$timeout" --mcp-config "$mcp"
         --transcript "$run_dir/transcript.jsonl" --record "$record")
     [[ ! -t 1 ]] || run+=(--quiet-events)
 
+    agent-home --agent "$agent" --user-agents "$user_agents" --out "$run_dir/claude" >"$run_dir/agents.json"
+    export CLAUDE_CONFIG_DIR=$run_dir/claude
     mcp-config --agent "$agent" --artifacts "$run_dir/browser" "${mcp_args[@]}" --out "$mcp"
     branch-run "${run[@]}" --dry-run -- "${command[@]}" >"$run_dir/plan.json"
     if ((dry_run)); then
@@ -261,9 +257,12 @@ main() {
     parse "$@"
     require_tools jq
     [[ $stage == publish ]] || require_agent_stage
-    git rev-parse --show-toplevel >/dev/null 2>&1 || [[ $stage == publish ]] ||
-        die 2 "$PWD is in no git repository" 'change to a clone of the repository that the agent shall work on'
-    [[ $stage == publish ]] || require_agent
+    if [[ $stage != publish ]]; then
+        local root
+        root=$(git rev-parse --show-toplevel 2>/dev/null) || die 2 "$PWD is in no git work tree" \
+            'change to a clone of the repository that the agent shall work on'
+        cd "$root"
+    fi
     [[ $stage != all && $stage != publish ]] || require_publish_stage
 
     local runs=${XDG_STATE_HOME:-$HOME/.local/state}/pressrun/runs

@@ -52,6 +52,15 @@ free_port() {
     die 1 'found no free port between 20000 and 31999'
 }
 
+# Ends what was started, when it is of no use, and waits until it is gone.
+stop() {
+    kill -TERM -- "-$server" 2>/dev/null || kill -TERM "$server" 2>/dev/null || return 0
+    (sleep 5 && kill -KILL -- "-$server") 2>/dev/null &
+    local killer=$!
+    wait "$server" 2>/dev/null || true
+    kill "$killer" 2>/dev/null || true
+}
+
 # Ends the server's whole session when its owner is gone, and goes with either. In a session of its own, without
 # this script's streams: it outlives the script, and who waits for the end of stdout must not wait for it.
 end_with() {
@@ -104,7 +113,7 @@ main() {
     local url="http://127.0.0.1:$port$path"
     PORT=$port setsid "${@//\{port\}/$port}" </dev/null >>"$log" 2>&1 &
     server=$!
-    trap 'kill -TERM -- "-$server" 2>/dev/null || kill -TERM "$server" 2>/dev/null' EXIT
+    trap stop EXIT
 
     local deadline=$((SECONDS + timeout))
     until curl --silent --output /dev/null --noproxy '*' --max-time 5 "$url"; do

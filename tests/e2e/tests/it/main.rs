@@ -1,0 +1,10 @@
+//! End to end: what a person sees who runs `run-publisher.sh`, by the module.
+
+/// Runs that deliver, and running again.
+mod deliver;
+/// The dev server that a QA subagent looks at.
+mod dev_server;
+/// Runs that fail, and what they leave.
+mod endings;
+/// What stops a run before anything happens.
+mod refusals;
