@@ -1,1 +1,251 @@
-//! placeholder
+//! Takes secrets out of text.
+//!
+//! A [`Redactor`] knows two kinds: values that it was given, found verbatim, JSON-escaped, URL-encoded and in base64 at
+//! every alignment (of a private key also each line), and what has the shape of a secret: tokens of GitHub, Discord,
+//! AWS and the model's API, webhook addresses, private keys, authorization headers. Each becomes `[redacted:NAME]`.
+//!
+//! ```
+//! use agent_task::Secret;
+//! use redact::Redactor;
+//!
+//! let password = Secret::new("hunter2-hunter2");
+//! let redactor = Redactor::new([("DB_PASSWORD", &password)]);
+//! assert_eq!(
+//!     redactor.redact_line(br#"{"dsn":"db://me:hunter2-hunter2@db"}"#),
+//!     &br#"{"dsn":"db://me:[redacted:DB_PASSWORD]@db"}"#[..],
+//! );
+//! ```
+//!
+//! What was JSON stays JSON. A clean line is given back as it is, without an allocation. It never finds values of fewer
+//! than eight bytes, nor a secret that was taken apart, compressed or encrypted: redaction is the last line of
+//! defence, not the first.
+
+mod environment;
+mod json;
+mod known;
+mod patterns;
+mod stream;
+
+pub use stream::Stream;
+
+use agent_task::Secret;
+use known::Known;
+use patterns::{Patterns, Run};
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+/// Finds secrets and puts `[redacted:NAME]` in their place. Making one costs, using it hardly: make one a process.
+pub struct Redactor {
+    names: Vec<String>,
+    known: Known,
+    patterns: Patterns,
+}
+
+/// A secret in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding<'r> {
+    /// Where it stands, in bytes.
+    pub range: Range<usize>,
+    /// The name of the known value, or of the shape, as `github-token`.
+    pub name: &'r str,
+    run: Option<Run>,
+}
+
+impl Redactor {
+    /// Knows these values under these names, and every shape. Values of fewer than eight bytes are not looked for:
+    /// they would be found in ordinary words.
+    #[must_use]
+    pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
+        let secrets: Vec<(&str, &Secret)> = secrets.into_iter().collect();
+        Self {
+            names: secrets.iter().map(|(name, _)| plain(name)).collect(),
+            known: Known::new(secrets.iter().map(|(_, secret)| secret.expose()).enumerate()),
+            patterns: Patterns::new(),
+        }
+    }
+
+    /// Knows the values of these environment variables, of every variable that is named like a secret
+    /// (`…_TOKEN`, `…_KEY`, `…_SECRET`, `…_PASSWORD`, `…_WEBHOOK_URL` and some more), and the contents of the files that
+    /// such variables with `_FILE` behind them name.
+    #[must_use]
+    pub fn from_env(names: &[&str]) -> Self {
+        let found = environment::secrets(std::env::vars_os(), names);
+        Self::new(found.iter().map(|(name, secret)| (name.as_str(), secret)))
+    }
+
+    /// Every secret in `text`, in order; where several overlap, one finding spans them and has the first one's name.
+    #[must_use]
+    pub fn find(&self, text: &[u8]) -> Vec<Finding<'_>> {
+        let mut found: Vec<Finding<'_>> = Vec::new();
+        self.known.each(text, |range, name| {
+            found.push(Finding { range, name: &self.names[name], run: None });
+        });
+        self.patterns.each(text, |pattern| {
+            found.push(Finding { range: pattern.range, name: pattern.name, run: pattern.run });
+        });
+        if found.is_empty() {
+            return found;
+        }
+        for finding in &mut found {
+            finding.range = json::whole_escapes(text, finding.range.clone());
+        }
+        // A known value's name says more than a shape's, and `each` of the known came first: the sort is stable.
+        found.sort_by_key(|finding| (finding.range.start, std::cmp::Reverse(finding.range.end)));
+        let mut merged: Vec<Finding<'_>> = Vec::with_capacity(found.len());
+        for finding in found {
+            match merged.last_mut() {
+                Some(last) if finding.range.start < last.range.end => {
+                    if finding.range.end > last.range.end {
+                        last.range.end = finding.range.end;
+                        last.run = finding.run;
+                    }
+                }
+                _ => merged.push(finding),
+            }
+        }
+        merged
+    }
+
+    /// The line (or any text that is at hand as a whole) without its secrets. If it is JSON, it stays JSON.
+    #[must_use]
+    pub fn redact_line<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+        let found = self.find(line);
+        if found.is_empty() {
+            return Cow::Borrowed(line);
+        }
+        let redacted = replaced(line, &found);
+        if json::looks_like_json(line) && !json::is_json(&redacted) && json::is_json(line) {
+            return Cow::Owned(json::redacted(line, self));
+        }
+        Cow::Owned(redacted)
+    }
+
+    /// The text without its secrets.
+    #[must_use]
+    pub fn redact_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let found = self.find(text.as_bytes());
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(String::from_utf8_lossy(&replaced(text.as_bytes(), &found)).into_owned())
+    }
+
+    /// Redacts text that comes in pieces, so that a secret that spans two of them is found.
+    #[must_use]
+    pub fn stream(&self) -> Stream<'_> {
+        Stream::new(self)
+    }
+
+    /// So many bytes decide whether a secret begins at the first of them.
+    fn look_ahead(&self) -> usize {
+        patterns::LOOK_AHEAD.max(self.known.longest() + 8)
+    }
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redactor").field("names", &self.names).field("forms", &self.known.len()).finish()
+    }
+}
+
+/// A name that can stand in any text.
+fn plain(name: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    name.chars().filter(|c| safe(*c)).take(64).collect()
+}
+
+fn push_marker(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b"[redacted:");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b']');
+}
+
+fn replaced(text: &[u8], found: &[Finding<'_>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 64);
+    let mut at = 0;
+    for finding in found {
+        out.extend_from_slice(&text[at..finding.range.start]);
+        push_marker(&mut out, finding.name);
+        at = finding.range.end;
+    }
+    out.extend_from_slice(&text[at..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redactor(value: &str) -> Redactor {
+        Redactor::new([("X", &Secret::new(value))])
+    }
+
+    fn redacted(value: &str, line: &str) -> String {
+        String::from_utf8(redactor(value).redact_line(line.as_bytes()).into_owned()).unwrap()
+    }
+
+    /// P6
+    #[test]
+    fn a_known_value_is_found_in_every_form() {
+        let value = "s3cret/\"with\\ ev&rything~ünd";
+        let json = serde_json::to_string(value).unwrap();
+        let nested = serde_json::to_string(&json).unwrap();
+        let encoded = "s3cret%2F%22with%5C%20ev%26rything~%C3%BCnd";
+        for text in [value, &json, &nested, encoded, &encoded.to_lowercase(), &encoded.replace("%20", "+")] {
+            let out = redacted(value, text);
+            assert!(out.contains("[redacted:X]"), "{text}: {out}");
+            assert!(!out.contains("s3cret"), "{text}: {out}");
+        }
+    }
+
+    /// P6
+    #[test]
+    fn every_line_of_a_key_is_a_secret() {
+        let line = "MIIEowIBAAKCAQEAq7BFUpkGp3";
+        let key = format!("-----BEGIN RSA PRIVATE KEY-----\n{line}\nAAAA\n-----END RSA PRIVATE KEY-----\n");
+        assert_eq!(redacted(&key, &format!("1: {line};")), "1: [redacted:X];");
+        assert_eq!(redacted(&key.replace('\n', "\\n"), &format!("1: {line};")), "1: [redacted:X];");
+        assert_eq!(redacted(&key, "-----END RSA PRIVATE KEY-----"), "-----END RSA PRIVATE KEY-----");
+    }
+
+    #[test]
+    fn a_clean_line_is_borrowed() {
+        let redactor = redactor("hunter2-hunter2");
+        assert!(matches!(redactor.redact_line(b"{\"a\":\"nothing here.\"}"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn overlapping_secrets_become_one() {
+        let (a, b) = (Secret::new("abcdefgh1234"), Secret::new("1234ijklmnop"));
+        let redactor = Redactor::new([("A", &a), ("B", &b)]);
+        assert_eq!(redactor.redact_text("<abcdefgh1234ijklmnop>"), "<[redacted:A]>");
+    }
+
+    #[test]
+    fn a_known_value_keeps_its_name_though_it_has_a_shape() {
+        let token = format!("ghs_{}", "a1".repeat(20));
+        assert_eq!(redacted(&token, &format!("<{token}>")), "<[redacted:X]>");
+    }
+
+    #[test]
+    fn json_stays_json_where_a_match_begins_inside_an_escape() {
+        for (value, line) in [
+            ("nabcdefgh", r#"{"t":"\nabcdefgh"}"#),
+            ("1BCDEFGHI", r#"{"t":"\u0041BCDEFGHI"}"#),
+            ("password\\", r#"{"t":"password\"quoted"}"#),
+            ("12345678", r#"{"t":12345678}"#),
+            ("a\",\"b\":\"c", r#"{"t":"a","b":"c"}"#),
+        ] {
+            let out = redacted(value, line);
+            assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{line} became {out}");
+        }
+        assert_eq!(redacted("12345678", r#"{"t":12345678}"#), r#"{"t":"[redacted:X]"}"#);
+    }
+
+    #[test]
+    fn debug_shows_names_only() {
+        let shown = format!("{:?}", redactor("hunter2-hunter2"));
+        assert!(shown.contains("\"X\"") && !shown.contains("hunter2"), "{shown}");
+    }
+}

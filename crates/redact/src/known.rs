@@ -1,0 +1,227 @@
+//! Known values: every form in which one may turn up, and the search for all of them at once.
+//!
+//! There may be hundreds of needles (each line of a private key has a dozen forms), but none is shorter than
+//! [`SHORTEST`] bytes. So it is enough to look at four bytes in every five: whatever the position, an occurrence
+//! holds one of its own first five four-byte grams at a place that is looked at. A bitmap answers nearly every look.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::ops::Range;
+use zeroize::Zeroizing;
+
+/// Values shorter than this are not looked for: they would be found in ordinary words.
+pub(crate) const SHORTEST: usize = 8;
+
+/// Lines of a key that are shorter are left alone, for the same reason.
+const SHORTEST_LINE: usize = 16;
+
+const GRAM: usize = 4;
+const STEP: usize = SHORTEST - GRAM + 1;
+const BITS: u32 = 16;
+
+struct Needle {
+    bytes: Zeroizing<Vec<u8>>,
+    name: usize,
+}
+
+struct Place {
+    gram: u32,
+    needle: u32,
+    offset: u32,
+}
+
+/// The known values.
+pub(crate) struct Known {
+    needles: Vec<Needle>,
+    /// A bit for the hash of every gram of `places`.
+    seen: Box<[u64; (1 << BITS) / 64]>,
+    /// Where a gram stands in which needle, sorted by gram.
+    places: Vec<Place>,
+    longest: usize,
+}
+
+impl Known {
+    /// The values with the index of their name. Forms that two values share belong to the first.
+    pub(crate) fn new<'a>(values: impl Iterator<Item = (usize, &'a str)>) -> Self {
+        let mut needles: Vec<Needle> = Vec::new();
+        for (name, value) in values {
+            for form in forms(value) {
+                if form.len() >= SHORTEST && !needles.iter().any(|needle| *needle.bytes == form) {
+                    needles.push(Needle { bytes: Zeroizing::new(form), name });
+                }
+            }
+        }
+        let mut seen = Box::new([0_u64; (1 << BITS) / 64]);
+        let mut places = Vec::new();
+        for (index, needle) in needles.iter().enumerate() {
+            for (offset, gram) in needle.bytes.windows(GRAM).take(STEP).enumerate() {
+                let gram = number(gram);
+                let hash = hash(gram);
+                seen[hash / 64] |= 1 << (hash % 64);
+                // Both are small: a few hundred needles, five offsets.
+                places.push(Place { gram, needle: index as u32, offset: offset as u32 });
+            }
+        }
+        places.sort_unstable_by_key(|place| place.gram);
+        let longest = needles.iter().map(|needle| needle.bytes.len()).max().unwrap_or(0);
+        Self { needles, seen, places, longest }
+    }
+
+    /// The length of the longest form.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// How many forms there are.
+    pub(crate) fn len(&self) -> usize {
+        self.needles.len()
+    }
+
+    /// Tells `found` of every occurrence, the name's index with it, in no particular order and possibly twice.
+    pub(crate) fn each(&self, text: &[u8], mut found: impl FnMut(Range<usize>, usize)) {
+        if self.needles.is_empty() || text.len() < SHORTEST {
+            return;
+        }
+        let mut position = 0;
+        for chunk in text.chunks(STEP) {
+            let Some(gram) = chunk.first_chunk::<GRAM>() else { break };
+            let gram = u32::from_le_bytes(*gram);
+            let hash = hash(gram);
+            if self.seen[hash / 64] >> (hash % 64) & 1 == 1 {
+                self.verify(text, position, gram, &mut found);
+            }
+            position += STEP;
+        }
+    }
+
+    #[cold]
+    fn verify(&self, text: &[u8], position: usize, gram: u32, found: &mut impl FnMut(Range<usize>, usize)) {
+        let first = self.places.partition_point(|place| place.gram < gram);
+        for place in self.places[first..].iter().take_while(|place| place.gram == gram) {
+            let Some(start) = position.checked_sub(place.offset as usize) else { continue };
+            let needle = &self.needles[place.needle as usize];
+            if text[start..].starts_with(&needle.bytes) {
+                found(start..start + needle.bytes.len(), needle.name);
+            }
+        }
+    }
+}
+
+fn number(gram: &[u8]) -> u32 {
+    gram.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+fn hash(gram: u32) -> usize {
+    (gram.wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
+}
+
+/// Every form of a value, and of those of its parts that are as good as the whole: the lines of a key, the last
+/// segment of a webhook's address.
+fn forms(value: &str) -> BTreeSet<Vec<u8>> {
+    let mut forms = BTreeSet::new();
+    let value = value.trim();
+    if value.len() < SHORTEST {
+        return forms;
+    }
+    forms_of(value, &mut forms);
+    // A key may come with its line ends written as `\n`.
+    let lines: Vec<&str> = value.lines().flat_map(|line| line.split("\\n")).map(str::trim).collect();
+    if lines.len() > 1 {
+        for line in lines.iter().filter(|line| line.len() >= SHORTEST_LINE && !line.starts_with("-----")) {
+            forms_of(line, &mut forms);
+        }
+    }
+    if value.starts_with("http")
+        && let Some(last) = value.rsplit('/').next().filter(|last| last.len() >= 32)
+    {
+        forms_of(last, &mut forms);
+    }
+    forms
+}
+
+fn forms_of(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
+    let once = escaped(value);
+    forms.insert(escaped(&once).into_bytes());
+    forms.insert(once.replace('/', "\\/").into_bytes());
+    forms.insert(once.into_bytes());
+    forms.insert(percent_encoded(value, false, false).into_bytes());
+    forms.insert(percent_encoded(value, true, false).into_bytes());
+    forms.insert(percent_encoded(value, false, true).into_bytes());
+    for alignment in 0..3 {
+        let mut bytes = Zeroizing::new(vec![0; alignment]);
+        bytes.extend_from_slice(value.as_bytes());
+        // Characters that bytes around the value have a share in differ from place to place.
+        let first = (alignment * 8).div_ceil(6);
+        let end = bytes.len() * 8 / 6;
+        for text in [STANDARD_NO_PAD.encode(&*bytes), URL_SAFE_NO_PAD.encode(&*bytes)] {
+            forms.insert(text.as_bytes()[first..end].to_vec());
+        }
+        let text = STANDARD_NO_PAD.encode(&*bytes);
+        forms.insert(text[first..end].replace('/', "\\/").into_bytes());
+    }
+    forms.insert(value.as_bytes().to_vec());
+}
+
+/// As it stands inside a JSON string.
+fn escaped(value: &str) -> String {
+    let quoted = serde_json::Value::from(value).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+fn percent_encoded(value: &str, lower: bool, form: bool) -> String {
+    let mut text = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(byte.into()),
+            b' ' if form => text.push('+'),
+            // Writing to a String cannot fail.
+            _ if lower => _ = write!(text, "%{byte:02x}"),
+            _ => _ = write!(text, "%{byte:02X}"),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(known: &Known, text: &str) -> Vec<Range<usize>> {
+        let mut ranges = Vec::new();
+        known.each(text.as_bytes(), |range, _| ranges.push(range));
+        ranges.sort_by_key(|range| (range.start, range.end));
+        ranges.dedup();
+        ranges
+    }
+
+    #[test]
+    fn an_occurrence_is_found_at_every_position() {
+        let known = Known::new([(0, "s3cr3t-8")].into_iter());
+        for before in 0..12 {
+            for after in 0..12 {
+                let text = format!("{}s3cr3t-8{}", "x".repeat(before), "x".repeat(after));
+                assert_eq!(found(&known, &text), [before..before + 8], "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn base64_is_found_at_every_alignment() {
+        let known = Known::new([(0, "p?ss/w>rd~~1")].into_iter());
+        for before in 0..4 {
+            for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+                let text = engine.encode(format!("{}p?ss/w>rd~~1 and more", "y".repeat(before)));
+                assert_eq!(found(&known, &text).len(), 1, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_value_is_not_looked_for() {
+        let known = Known::new([(0, "secret"), (1, "  x  ")].into_iter());
+        assert_eq!(known.len(), 0);
+        assert_eq!(found(&known, "a secret"), Vec::<Range<usize>>::new());
+    }
+}
