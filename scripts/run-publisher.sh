@@ -77,8 +77,8 @@ parse() {
             --timeout) timeout=$2 ;;
             --max-turns | --max-budget-usd | --model) agent_args+=("$1" "$2") ;;
             --allowed-tools) allowed_tools=$2 ;;
-            --mcp-overlay) mcp_args+=(--overlay "$2") ;;
-            --run-dir) run_dir=$2 ;;
+            --mcp-overlay) mcp_args+=(--overlay "$(realpath -m -- "$2")") ;;
+            --run-dir) run_dir=$(realpath -m -- "$2") ;;
             --no-publish) publish=0 ;;
             --no-notify) notify=0 ;;
             --dry-run) dry_run=1 ;;
@@ -230,6 +230,9 @@ mint() {
 
 run_publish() {
     [[ -s $record ]] || die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
+    # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
+    cp "$record" "$run_dir/published.json"
+    record=$run_dir/published.json
     local code=0
     if jq -e '.commits > 0' "$record" >/dev/null; then
         if logged token mint; then

@@ -1,5 +1,6 @@
 //! How a run can end, and where it was when it did.
 
+use crate::exit::Exit;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -90,6 +91,25 @@ impl Outcome {
     #[must_use]
     pub const fn is_success(self) -> bool {
         matches!(self, Self::Success)
+    }
+
+    /// How `run-publisher.sh` ends with this outcome. Only what is delivered is done.
+    #[must_use]
+    pub const fn exit(self) -> Exit {
+        if self.is_success() { Exit::Done } else { Exit::Failed }
+    }
+
+    /// All outcomes as a table in Markdown, for the docs.
+    #[must_use]
+    pub fn table() -> String {
+        let mut table =
+            String::from("| outcome | what it means | what to do | exit code |\n|---|---|---|---|\n");
+        for outcome in Self::ALL {
+            let (meaning, remedy) =
+                (outcome.meaning(), outcome.remedy().unwrap_or("Review the pull request."));
+            table += &format!("| `{outcome}` | {meaning} | {remedy} | {} |\n", outcome.exit().code());
+        }
+        table
     }
 
     /// What a person reads for it: a short clause without a full stop.
