@@ -1,0 +1,69 @@
+# What people and CI run: `just --list` shows it, `./scripts/test.sh` installs what is missing and runs `just ci`.
+
+set shell := ["bash", "-Eeuo", "pipefail", "-c"]
+export RUSTDOCFLAGS := "-D warnings"
+
+scripts := `git ls-files --cached --others --exclude-standard '*.sh' .ci/run | tr '\n' ' '`
+
+[private]
+default:
+    @just --list --unsorted
+
+# Every gate, in the order of how soon it can fail.
+ci: fmt-check shfmt shellcheck deny clippy doc test
+
+# Format the Rust sources and the scripts.
+fmt:
+    cargo fmt --all
+    shfmt -i 4 -ci -w {{ scripts }}
+
+# The Rust sources are formatted.
+fmt-check:
+    cargo fmt --all --check
+
+# The scripts are formatted.
+shfmt:
+    shfmt -i 4 -ci -d {{ scripts }}
+
+# The scripts have no fault that shellcheck knows.
+shellcheck:
+    shellcheck {{ scripts }}
+
+# Licences, sources and duplicates of the dependencies, without the network.
+deny:
+    cargo-deny --all-features --locked check --hide-inclusion-graph bans licenses sources
+
+# Known vulnerabilities of the dependencies. Fetches the RustSec database from GitHub, so it is no gate.
+advisories:
+    cargo-deny --all-features --locked check advisories
+
+# The lints, warnings denied.
+clippy:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# The documentation builds, warnings denied.
+doc:
+    cargo doc --workspace --no-deps --document-private-items --locked
+
+# All tests: units, the built binaries, real git, and the real agent CLI end to end.
+test *ARGS:
+    cargo test --workspace --locked --no-fail-fast {{ ARGS }}
+
+# The tests with the real agent CLI alone.
+e2e *ARGS:
+    cargo test -p e2e --locked {{ ARGS }}
+
+# The whole pipeline against the sandbox, on the sample blog.
+quickstart *ARGS:
+    ./scripts/quickstart.sh {{ ARGS }}
+
+# Requirements of the design that no test's doc comment names, and names that the design does not have.
+requirements FILE="../shared/design/requirements.md":
+    #!/usr/bin/env bash
+    set -Eeuo pipefail
+    known=$(grep -oE '^\| [PKI][0-9]+ ' '{{ FILE }}' | tr -d '| ' | sort -u)
+    shown=$(git grep -hE '^ *///? *([PKI][0-9]+, )*[PKI][0-9]+\.?$' -- '*.rs' | grep -oE '[PKI][0-9]+' | sort -u)
+    echo "shown by a test:" $(comm -12 <(echo "$known") <(echo "$shown") | sort -V)
+    echo "shown by none:  " $(comm -23 <(echo "$known") <(echo "$shown") | sort -V)
+    unknown=$(comm -13 <(echo "$known") <(echo "$shown"))
+    [[ -z $unknown ]] || { echo "no such requirement:" $unknown >&2; exit 1; }
