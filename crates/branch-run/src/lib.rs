@@ -1,1 +1,53 @@
-//! placeholder
+//! Runs a command (an agent CLI) on a branch of its own, and commits whatever it leaves; `push` publishes the branch.
+//!
+//! - stdout: the command's events, redacted, as they come; then the [run record](agent_task::RunRecord) as the last line.
+//! - stderr: progress, and what the command says on its stderr, redacted.
+//!
+//! ```text
+//! $ branch-run --agent publisher --prompt "A post on Rust" -- claude --agent publisher … >run.jsonl
+//! $ tail -1 run.jsonl | branch-run push --repo octo/blog
+//! {"kind":"RunRecord","run":"publisher-1790635538-3fa9c1","outcome":"success","branch":"agent/publisher-1790635538",…}
+//! ```
+//!
+//! # What it never does
+//!
+//! - Lose work: however the command ends (success, failure, time limit, signal), what it left is committed to the run's
+//!   branch before anything else happens. Where that fails, the tree is left as it is, and the record says so.
+//! - Commit to the base branch.
+//! - Leave a process of the command's behind: also those that left its process group and session end with the run.
+//! - Hand the command a credential it has no use for: its environment is [made](environment), not inherited.
+//! - Believe the workspace when it pushes: see [`push`].
+
+pub mod args;
+mod ending;
+pub mod environment;
+mod events;
+mod fail;
+mod lock;
+mod mcp;
+mod processes;
+mod publication;
+pub mod push;
+mod record_file;
+mod remote;
+mod run;
+mod settlement;
+mod store;
+mod supervision;
+mod workspace;
+
+use agent_task::Exit;
+use args::{Args, Step};
+
+/// Does what the arguments ask for.
+///
+/// # Errors
+/// With the exit code of the contract, as a [`piece::Fault`].
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    match args.step {
+        None => run::run(args.run),
+        Some(Step::Push(args)) => push::run(args),
+        Some(Step::Fail(args)) => fail::run(args),
+        Some(Step::GitCredential(args)) => push::answer_git(&args),
+    }
+}

@@ -1,0 +1,251 @@
+//! What is typed. The comments are the help.
+
+use agent_task::Outcome;
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Run a command on a branch of its own, and commit what it leaves.
+#[derive(Debug, Parser)]
+#[command(
+    name = "branch-run",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    subcommand_help_heading = "Other steps",
+    override_usage = "branch-run [OPTIONS] -- COMMAND...\n       branch-run <push|fail> [OPTIONS]",
+    after_help = "The command runs at the root of the work tree with an environment of its own: no ANTHROPIC_*, GitHub \
+or Discord variable reaches it unless the MCP configuration or --pass-env names it. Exit codes: 0 the record is \
+written, failed runs included; 2 nothing was begun; 3 another run is at work in this clone.
+
+Example:
+  branch-run --agent docs --prompt 'Build the book' -- make -C book"
+)]
+pub struct Args {
+    /// Without a subcommand: the run.
+    #[command(flatten)]
+    pub run: Run,
+    /// The other steps.
+    #[command(subcommand)]
+    pub step: Option<Step>,
+}
+
+/// The steps beside the run.
+#[derive(Debug, Subcommand)]
+pub enum Step {
+    /// Push the branch of the run record on stdin, without trusting the workspace.
+    Push(Push),
+    /// Note a failure in the run record on stdin, or make the record of a run that failed before it began.
+    Fail(Fail),
+    /// Answer git's credential protocol from GITHUB_TOKEN or GITHUB_TOKEN_FILE.
+    #[command(hide = true)]
+    GitCredential(GitCredential),
+}
+
+/// Options of a run.
+#[derive(Debug, Group)]
+pub struct Run {
+    /// Name of the agent: the branch is named after it.
+    #[arg(long, value_name = "NAME", default_value = "agent")]
+    pub agent: String,
+    /// Branch that the work is meant for; it is never committed to.
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    pub base: String,
+    /// Topic of the run, for the record.
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// File that the topic stands in.
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// End the command after this time; 0 for never.
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
+    pub timeout: Duration,
+    /// What the command gets between TERM and KILL.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub grace: Duration,
+    /// Append the redacted events to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub transcript: Option<PathBuf>,
+    /// Write the record to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// The run's id [default: made from agent, time and chance].
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+    /// The run's branch, beneath agent/ [default: agent/<agent>-<unix seconds>].
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+    /// MCP configuration of the agent: its servers must be connected, the variables it refers to are passed on.
+    #[arg(long, value_name = "FILE")]
+    pub mcp_config: Option<PathBuf>,
+    /// Pass this variable on to the command.
+    #[arg(long, value_name = "NAME")]
+    pub pass_env: Vec<String>,
+    /// What the command prints [default: stream-json for claude, else none].
+    #[arg(long, value_name = "FORMAT")]
+    pub events: Option<Events>,
+    /// Progress on stderr.
+    #[arg(long, value_name = "FORM", default_value = "auto")]
+    pub progress: Progress,
+    /// Print the record alone, not the events.
+    #[arg(long)]
+    pub quiet_events: bool,
+    /// Author of commits, as 'Name <mail>' [default: git's own configuration, else pressrun].
+    #[arg(long, value_name = "AUTHOR")]
+    pub author: Option<String>,
+    /// Stay on the run's branch at the end.
+    #[arg(long)]
+    pub keep_branch: bool,
+    /// Exit 1 where the run did not end as success or no-change.
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Check everything, print what would be done, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// What a command prints on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Events {
+    /// The agent CLI's events, one JSON object a line: they say how the run ended.
+    StreamJson,
+    /// Text for people: it goes to stderr, and the exit code says how the run ended.
+    None,
+}
+
+/// The form of the progress view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// Live on a terminal, else plain.
+    Auto,
+    /// A view that redraws itself.
+    Live,
+    /// A line for each step.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// Options of `push`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "The record with the push (or with the failure) is printed in every case. Exit codes: 0 the \
+remote has the branch, or there is nothing to push; 1 refused; 3 the remote cannot be reached; 4 the token is not \
+accepted.
+
+Example:
+  branch-run push --repo octo/blog <record.json >pushed.json"
+)]
+pub struct Push {
+    /// Repository on GitHub.
+    #[arg(long, value_name = "OWNER/NAME", env = "GITHUB_REPOSITORY")]
+    pub repo: String,
+    /// Where git reaches the repositories.
+    #[arg(long, value_name = "URL", env = "GITHUB_SERVER_URL", default_value = "https://github.com")]
+    pub server_url: String,
+    /// Command that answers git's credential protocol [default: GITHUB_TOKEN or GITHUB_TOKEN_FILE].
+    #[arg(long, value_name = "COMMAND")]
+    pub credential_helper: Option<String>,
+    /// Only this base branch may stand in the record; may be given more than once [default: any].
+    #[arg(long, value_name = "BRANCH")]
+    pub allow_base: Vec<String>,
+    /// Work tree with the branch [default: the current directory].
+    #[arg(long, value_name = "DIR")]
+    pub work_tree: Option<PathBuf>,
+    /// Give git this long in all.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// Options of `fail`.
+#[derive(Debug, Group)]
+#[command(after_help = "Examples:
+  branch-run fail --stage token --outcome token-failed --error 'no key' <record.json >failed.json
+  branch-run fail --agent publisher --prompt 'A post' --stage mcp-start --outcome mcp-failed --error 'no browser'")]
+pub struct Fail {
+    /// Make a record for this agent, instead of reading one from stdin.
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// Topic of the run, for a record that is made.
+    #[arg(long, value_name = "TEXT", requires = "agent", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// Branch that the work was meant for, for a record that is made.
+    #[arg(long, value_name = "BRANCH", requires = "agent", default_value = "main")]
+    pub base: String,
+    /// Id of the run, for a record that is made.
+    #[arg(long, value_name = "ID", requires = "agent")]
+    pub run: Option<String>,
+    /// Where the run failed.
+    #[arg(long, value_name = "STAGE")]
+    pub stage: String,
+    /// How it ended, as mcp-failed.
+    #[arg(long, value_name = "OUTCOME", value_parser = outcome)]
+    pub outcome: Outcome,
+    /// Why.
+    #[arg(long, value_name = "TEXT", required_unless_present = "error_file", allow_hyphen_values = true)]
+    pub error: Option<String>,
+    /// File that says why: its end is taken.
+    #[arg(long, value_name = "FILE", conflicts_with = "error")]
+    pub error_file: Option<PathBuf>,
+    /// Write the record to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// What git calls its helper with.
+#[derive(Debug, Group)]
+pub struct GitCredential {
+    /// `get`, `store` or `erase`.
+    pub operation: String,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let parsed: SignedDuration = text.parse().map_err(|_| "write it as 90s, 30m or 1h30m".to_owned())?;
+    parsed.try_into().map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+fn outcome(name: &str) -> Result<Outcome, String> {
+    Outcome::ALL
+        .into_iter()
+        .find(|outcome| outcome.to_string() == name && !outcome.is_success())
+        .ok_or_else(|| "no failure has this name".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_written_as_people_do() {
+        assert_eq!(duration("30m"), Ok(Duration::from_secs(1800)));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for bad in ["", "30", "-5s", "soon"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_subcommand_needs_no_command() {
+        assert!(Args::try_parse_from(["branch-run"]).is_err());
+        assert!(Args::try_parse_from(["branch-run", "push", "--repo", "o/n"]).is_ok());
+        let run = Args::try_parse_from(["branch-run", "--agent", "x", "--", "push"]).unwrap();
+        assert!(run.step.is_none());
+        assert_eq!(run.run.command, ["push"]);
+    }
+}

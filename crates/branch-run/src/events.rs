@@ -1,0 +1,62 @@
+//! Where the command's outputs go: redacted, to our own, to the transcript, and into the report.
+
+use crate::supervision::Sink;
+use anyhow::Context as _;
+use piece::Fault;
+use redact::{Redactor, Stream};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// So much of stderr's end is kept for the error text.
+const TAIL: usize = 8 * 1024;
+
+/// Opens the transcript to append to; only its owner may read it.
+pub(crate) fn transcript(path: &Path) -> anyhow::Result<File> {
+    File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| Fault::usage(format!("cannot write the transcript {}", path.display())))
+}
+
+/// Text for people: goes to stderr and to the transcript.
+pub(crate) struct Text {
+    redaction: Stream<'static>,
+    transcript: Option<File>,
+    tail: Vec<u8>,
+    clean: Vec<u8>,
+}
+
+impl Text {
+    pub(crate) fn new(redactor: &'static Redactor, transcript: Option<File>) -> Self {
+        Self { redaction: redactor.stream(), transcript, tail: Vec::new(), clean: Vec::new() }
+    }
+
+    /// Lets out what was held back, and gives the end of it all.
+    pub(crate) fn finish(mut self) -> String {
+        self.redaction.finish(&mut self.clean);
+        self.let_out();
+        String::from_utf8_lossy(&self.tail).into_owned()
+    }
+
+    fn let_out(&mut self) {
+        // Nobody may be reading; the run is worth more than the view of it.
+        let _ = std::io::stderr().write_all(&self.clean);
+        if let Some(transcript) = &mut self.transcript {
+            let _ = transcript.write_all(&self.clean);
+        }
+        self.tail.append(&mut self.clean);
+        let surplus = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..surplus);
+    }
+}
+
+impl Sink for Text {
+    fn take(&mut self, piece: &[u8]) {
+        self.redaction.push(piece, &mut self.clean);
+        self.let_out();
+    }
+}

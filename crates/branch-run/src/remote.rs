@@ -1,0 +1,269 @@
+//! The remote, reached by the git program from a bare repository of our own. What git is allowed to do stands in that
+//! repository's configuration and in an environment made here; no other configuration is read.
+
+use anyhow::Context as _;
+use redact::Redactor;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Instant;
+use tempfile::TempDir;
+use url::Url;
+
+/// No output of git is longer.
+const OUTPUT_MAX: u64 = 1 << 20;
+
+/// What is taken over from our environment: the way out, and whom to believe there.
+const TAKEN_OVER: &[&str] = &[
+    "PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// Where git gets the credentials from.
+#[derive(Debug, Clone)]
+pub(crate) struct Helper {
+    /// As `credential.helper` takes it, with the `!` before it.
+    pub(crate) command: String,
+    /// What the helper needs of our environment.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+}
+
+/// A fresh bare repository that borrows the workspace's objects, and one remote.
+pub(crate) struct Remote<'a> {
+    folder: TempDir,
+    url: Url,
+    helper: Helper,
+    redactor: &'a Redactor,
+    deadline: Option<Instant>,
+}
+
+/// What git printed, redacted.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl<'a> Remote<'a> {
+    pub(crate) fn new(
+        url: Url,
+        helper: Helper,
+        redactor: &'a Redactor,
+        deadline: Option<Instant>,
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("pressrun-push-")
+            .tempdir()
+            .context("making a folder for the push")?;
+        Ok(Self { folder, url, helper, redactor, deadline })
+    }
+
+    fn git_dir(&self) -> PathBuf {
+        self.folder.path().join("push.git")
+    }
+
+    /// Lays out the repository: the objects of `objects`, and `head` as the only reference.
+    pub(crate) fn lay_out(&self, objects: &Path, shallow: Option<&str>, head: &str) -> anyhow::Result<()> {
+        let git_dir = self.git_dir();
+        let write = |name: &str, text: &str| {
+            let path = git_dir.join(name);
+            path.parent()
+                .map_or(Ok(()), fs::create_dir_all)
+                .and_then(|()| fs::write(&path, text))
+                .with_context(|| format!("writing {}", path.display()))
+        };
+        write("HEAD", "ref: refs/heads/none\n")?;
+        write("config", &self.configuration(head.len() == 64))?;
+        write("objects/info/alternates", &format!("{}\n", objects.display()))?;
+        write("refs/pressrun/head", &format!("{head}\n"))?;
+        if let Some(shallow) = shallow {
+            write("shallow", shallow)?;
+        }
+        Ok(())
+    }
+
+    fn configuration(&self, sha256: bool) -> String {
+        let server = &self.url[..url::Position::BeforePath];
+        let scheme = self.url.scheme();
+        let helper = quoted(&self.helper.command);
+        let format = if sha256 { "[extensions]\n\tobjectFormat = sha256\n" } else { "" };
+        format!(
+            "[core]\n\trepositoryFormatVersion = {version}\n\tbare = true\n\thooksPath = /dev/null\n\
+             \tfsmonitor = false\n\talternateRefsCommand = :\n{format}\
+             [protocol]\n\tallow = never\n[protocol \"{scheme}\"]\n\tallow = always\n\
+             [http]\n\tfollowRedirects = false\n\
+             [credential]\n\thelper =\n[credential \"{server}\"]\n\thelper = {helper}\n\
+             [gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[push]\n\trecurseSubmodules = no\n",
+            version = u8::from(sha256),
+        )
+    }
+
+    /// What the remote has under these references: a commit each, in their order.
+    pub(crate) fn tips<const N: usize>(
+        &self,
+        references: [&str; N],
+    ) -> anyhow::Result<Result<[Option<String>; N], Answer>> {
+        let mut arguments = vec!["ls-remote", "--refs", "--quiet", self.url.as_str()];
+        arguments.extend(references);
+        let answer = self.git(&arguments)?;
+        if !answer.success {
+            return Ok(Err(answer));
+        }
+        Ok(Ok(references.map(|reference| {
+            // git takes a name for the end of one.
+            answer
+                .stdout
+                .lines()
+                .filter_map(|line| line.split_once('\t'))
+                .find_map(|(commit, name)| (name == reference).then(|| commit.to_owned()))
+        })))
+    }
+
+    /// Fetches a branch with what is missing of its history.
+    pub(crate) fn fetch(&self, reference: &str) -> anyhow::Result<Answer> {
+        let refspec = format!("+{reference}:refs/pressrun/base");
+        self.git(&["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self.url.as_str(), &refspec])
+    }
+
+    /// Pushes `commit` to `branch`, if the remote has `expected` there (nothing, where it is empty).
+    pub(crate) fn push(&self, commit: &str, branch: &str, expected: &str) -> anyhow::Result<Answer> {
+        let lease = format!("--force-with-lease=refs/heads/{branch}:{expected}");
+        let refspec = format!("{commit}:refs/heads/{branch}");
+        self.git(&["push", "--porcelain", "--no-verify", &lease, self.url.as_str(), &refspec])
+    }
+
+    /// Runs libgit2 on what is here.
+    pub(crate) fn repository(&self) -> anyhow::Result<git2::Repository> {
+        git2::Repository::open_bare(self.git_dir()).context("opening the repository for the push")
+    }
+
+    fn git(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
+        let mut command = Command::new("git");
+        command
+            .arg("--git-dir")
+            .arg(self.git_dir())
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(
+                std::env::vars_os()
+                    .filter(|(name, _)| name.to_str().is_some_and(|name| TAKEN_OVER.contains(&name))),
+            )
+            .envs(self.helper.environment.iter().cloned())
+            .env("HOME", self.folder.path())
+            .env("TMPDIR", self.folder.path())
+            .env("LC_ALL", "C")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_ATTR_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("starting git")?;
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take();
+        std::thread::scope(|scope| {
+            let (done, finished) = channel();
+            let stdout = scope.spawn(move || {
+                let text = all_of(stdout);
+                // The receiver goes away only after this.
+                let _ = done.send(());
+                text
+            });
+            let stderr = scope.spawn(move || self.follow(stderr));
+            if let Some(deadline) = self.deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if finished.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                    child.kill().context("ending git")?;
+                }
+            }
+            let status = child.wait().context("waiting for git")?;
+            let text =
+                |bytes: Vec<u8>| String::from_utf8_lossy(&self.redactor.redact_line(&bytes)).into_owned();
+            Ok(Answer {
+                success: status.success(),
+                stdout: text(stdout.join().unwrap_or_default()),
+                stderr: stderr.join().unwrap_or_default(),
+            })
+        })
+    }
+
+    /// Passes git's stderr on, redacted, and keeps it.
+    fn follow(&self, from: Option<impl Read>) -> String {
+        let mut redaction = self.redactor.stream();
+        let (mut kept, mut clean) = (Vec::new(), Vec::new());
+        let mut buffer = [0; 4096];
+        let mut from = from;
+        loop {
+            let length = from.as_mut().map_or(Ok(0), |from| from.read(&mut buffer)).unwrap_or(0);
+            match length {
+                0 => redaction.finish(&mut clean),
+                length => redaction.push(&buffer[..length], &mut clean),
+            }
+            // stderr gone: what was kept still tells.
+            let _ = std::io::stderr().write_all(&clean);
+            if (kept.len() as u64) < OUTPUT_MAX {
+                kept.extend_from_slice(&clean);
+            }
+            clean.clear();
+            if length == 0 {
+                return String::from_utf8_lossy(&kept).into_owned();
+            }
+        }
+    }
+}
+
+fn all_of(from: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut from) = from {
+        // What came before an error is worth something too.
+        let _ = from.by_ref().take(OUTPUT_MAX).read_to_end(&mut bytes);
+        let _ = std::io::copy(&mut from, &mut std::io::sink());
+    }
+    bytes
+}
+
+/// A value of a git configuration file.
+fn quoted(value: &str) -> String {
+    let mut text = String::from("\"");
+    for character in value.chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            '\n' => text.push_str("\\n"),
+            _ => text.push(character),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// A word of a shell command.
+pub(crate) fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_words_are_quoted() {
+        assert_eq!(quoted(r#"!'a b' "c" \d"#), r#""!'a b' \"c\" \\d""#);
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,309 @@
+//! One run, from the checks to the record.
+
+use crate::args::{Events, Run};
+use crate::ending::{Observed, conclude, judge};
+use crate::environment::{self, LOGIN_TOKEN};
+use crate::events::{self, Text};
+use crate::lock::{Holder, Lock};
+use crate::mcp::{self, Needs};
+use crate::supervision::{Limits, Supervisor};
+use crate::workspace::{Authorship, NOBODY, Start, Workspace, first_branch_name};
+use crate::{push, record_file};
+use agent_task::{Exit, Outcome, RunRecord, Secret, Stage, names, secret};
+use anyhow::Context as _;
+use jiff::Timestamp;
+use piece::Fault;
+use redact::Redactor;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// What is checked and made before anything happens.
+struct Plan {
+    run: String,
+    agent: String,
+    base: String,
+    prompt: String,
+    branch: Option<String>,
+    program: PathBuf,
+    events: Events,
+    needs: Needs,
+    author: Option<(String, String)>,
+    login: Option<Secret>,
+    started_at: Timestamp,
+    workspace: Workspace,
+}
+
+pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
+    let began = Instant::now();
+    let plan = plan(&args)?;
+    let mut lock = Lock::take(plan.workspace.git_dir())?;
+    let start = plan.workspace.check(&plan.base)?;
+    if args.dry_run {
+        return show(&args, &plan, &start);
+    }
+    let redactor: &'static Redactor = Box::leak(Box::new(redactor(&plan)));
+    let transcript = args.transcript.as_deref().map(events::transcript).transpose()?;
+    let temporary = tempfile::Builder::new()
+        .prefix("pressrun-")
+        .tempdir()
+        .context(Fault::usage("cannot make a folder for temporary files"))?;
+    let supervisor = Supervisor::new()?;
+
+    let mut record = RunRecord::begun(
+        &plan.run,
+        &plan.agent,
+        redactor.redact_text(&plan.prompt),
+        &plan.base,
+        plan.started_at,
+    );
+    record.base_commit = Some(start.commit.to_string());
+    let branch = plan
+        .workspace
+        .begin_branch(&start, &plan.agent, plan.branch.as_deref(), plan.started_at)
+        .context(Fault::failed("the run's branch could not be made"))?;
+    record.branch = Some(branch.clone());
+    lock.note(&Holder { pid: std::process::id(), run: plan.run.clone(), branch: Some(branch.clone()) })?;
+    say(&format!("run {} on {branch}", plan.run));
+
+    let mut command = Command::new(&plan.program);
+    let (name, arguments) = (&args.command[0], &args.command[1..]);
+    command
+        .arg0(name)
+        .args(arguments)
+        .current_dir(plan.workspace.root())
+        .env_clear()
+        .envs(command_environment(&args, &plan, temporary.path()));
+    let limits = Limits { timeout: args.timeout, grace: args.grace };
+    let stdout = Text::new(redactor, transcript);
+    let stderr = Text::new(redactor, None);
+    let ended = supervisor.run(&mut command, limits, stdout, stderr);
+
+    // Whatever else is to come: first the work is made safe.
+    let by = Authorship {
+        agent: &plan.agent,
+        run: &plan.run,
+        author: plan.author.as_ref().map(|(name, mail)| (name.as_str(), mail.as_str())),
+    };
+    let kept = plan.workspace.keep(&start, &branch, by);
+
+    match ended {
+        Ok((ending, outputs)) => {
+            let (stdout, stderr) = outputs.finish();
+            let stdout = stdout.map(Text::finish).unwrap_or_default();
+            let stderr = stderr.map(Text::finish).filter(|text| !text.trim().is_empty()).unwrap_or(stdout);
+            if ending.survivors > 0 {
+                say(&format!("{} processes of the run could not be ended", ending.survivors));
+            }
+            let command = Path::new(name).file_name().unwrap_or(name).to_string_lossy();
+            judge(
+                &mut record,
+                Observed { ending, report: None, stderr: &stderr, command: &command, timeout: args.timeout },
+            );
+        }
+        Err(error) => {
+            let what = format!("{} could not be started: {error}", plan.program.display());
+            record.fail(Outcome::AgentFailed, Stage::AGENT, what);
+        }
+    }
+    match kept {
+        Ok(kept) => {
+            if !kept.faults.is_empty() {
+                record.fail(Outcome::WorkspaceInvalid, Stage::COMMIT, kept.faults.join("; "));
+            }
+            record.head = Some(kept.head.clone());
+            record.commits = kept.commits;
+            record.files = kept.files;
+            record.files_changed = kept.files_changed;
+            if !args.keep_branch
+                && let Err(error) = plan.workspace.go_back(&start, &kept.head)
+            {
+                say(&format!("stays on {branch}: {error:#}"));
+            }
+        }
+        Err(error) => {
+            let error = redactor.redact_text(&format!("{error:#}")).into_owned();
+            record.fail(Outcome::CommitFailed, Stage::COMMIT, error);
+        }
+    }
+    conclude(&mut record);
+    record.ended_at = Some(Timestamp::now());
+    record.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    hand_in(&args, &record)?;
+    lock.release();
+    let good = matches!(record.outcome, Outcome::Success | Outcome::NoChange);
+    Ok(if args.exit_code && !good { Exit::Failed } else { Exit::Done })
+}
+
+/// To the file first: it is what the next stage reads.
+fn hand_in(args: &Run, record: &RunRecord) -> anyhow::Result<()> {
+    let written = args.record.as_deref().map_or(Ok(()), |path| record_file::write(path, record));
+    let printed = piece::output::line(record);
+    say(&summary(record));
+    written.and(printed)
+}
+
+fn summary(record: &RunRecord) -> String {
+    let mut text = format!("{}: {}", record.outcome, record.outcome.meaning());
+    if let (Some(stage), Some(error)) = (&record.stage, &record.error) {
+        text = format!("{} in stage {stage}: {error}", record.outcome);
+    }
+    if let (Some(branch), 1..) = (&record.branch, record.commits) {
+        text.push_str(&format!(" ({} commits, {} files on {branch})", record.commits, record.files_changed));
+    }
+    text
+}
+
+fn plan(args: &Run) -> anyhow::Result<Plan> {
+    names::check_agent(&args.agent).map_err(|error| Fault::usage(error.to_string()))?;
+    push::check_base(&args.base)?;
+    if let Some(branch) = &args.branch {
+        push::check_branch(branch, &args.base)?;
+    }
+    let here = std::env::current_dir().context(Fault::usage("the current directory is gone"))?;
+    let workspace = Workspace::find(&here)?;
+    for path in [&args.transcript, &args.record].into_iter().flatten() {
+        check_output(path, &workspace)?;
+    }
+    let name = args.command.first().ok_or_else(|| Fault::usage("there is no command"))?;
+    let program = find_program(name, &here, std::env::var_os("PATH").as_deref()).ok_or_else(|| {
+        Fault::usage(format!("there is no command '{}'", name.display())).hint("install it, or set PATH")
+    })?;
+    let needs = args.mcp_config.as_deref().map(mcp::read).transpose()?.unwrap_or_default();
+    environment::check_asked(needs.variables.iter().chain(&args.pass_env).map(String::as_str))
+        .map_err(|error| Fault::usage(error.to_string()))?;
+    let prompt = match &args.prompt_file {
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| Fault::usage(format!("cannot read the prompt from {}", path.display())))?,
+        None => args.prompt.clone().unwrap_or_default(),
+    };
+    let started_at = Timestamp::now();
+    let run = match &args.run {
+        Some(run) => {
+            push::check_run(run)?;
+            run.clone()
+        }
+        None => names::run_id(&args.agent, started_at, entropy()?),
+    };
+    let claude = Path::new(name).file_name() == Some(OsStr::new("claude"));
+    Ok(Plan {
+        run,
+        agent: args.agent.clone(),
+        base: args.base.clone(),
+        prompt,
+        branch: args.branch.clone(),
+        program,
+        events: args.events.unwrap_or(if claude { Events::StreamJson } else { Events::None }),
+        needs,
+        author: args.author.as_deref().map(name_and_mail).transpose()?,
+        login: secret::from_env(LOGIN_TOKEN).map_err(|error| Fault::usage(format!("{error}")))?,
+        started_at,
+        workspace,
+    })
+}
+
+/// What the run writes must not land in what it commits.
+fn check_output(path: &Path, workspace: &Workspace) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder
+        .canonicalize()
+        .with_context(|| Fault::usage(format!("there is no folder {}", folder.display())))?;
+    let path =
+        folder.join(path.file_name().ok_or_else(|| Fault::usage(format!("{} is no file", path.display())))?);
+    if workspace.would_commit(&path) {
+        return Err(Fault::usage(format!("{} is in the work tree, and would be committed", path.display()))
+            .hint("give a path outside of the repository, or one that it ignores")
+            .into());
+    }
+    Ok(())
+}
+
+fn find_program(name: &OsStr, here: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let runs = |file: &PathBuf| {
+        file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    if Path::new(name).components().count() > 1 || name.as_encoded_bytes().contains(&b'/') {
+        return Some(here.join(name)).filter(runs);
+    }
+    // The command runs elsewhere: a relative entry of PATH would mean another folder there.
+    std::env::split_paths(path?)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(runs)
+}
+
+fn name_and_mail(author: &str) -> anyhow::Result<(String, String)> {
+    let wrong =
+        || Fault::usage(format!("'{author}' is no author")).hint("write it as 'Name <mail@example.org>'");
+    let (name, rest) = author.split_once('<').ok_or_else(wrong)?;
+    let mail = rest.strip_suffix('>').ok_or_else(wrong)?;
+    let (name, mail) = (name.trim(), mail.trim());
+    let valid = |text: &str| !text.is_empty() && !text.contains(['<', '>', '\n', '\0']);
+    if !valid(name) || !valid(mail) {
+        return Err(wrong().into());
+    }
+    Ok((name.to_owned(), mail.to_owned()))
+}
+
+/// What keeps runs of the same second apart.
+pub(crate) fn entropy() -> anyhow::Result<[u8; 3]> {
+    let mut bytes = [0; 3];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("reading /dev/urandom")?;
+    Ok(bytes)
+}
+
+fn command_environment(args: &Run, plan: &Plan, temporary: &Path) -> BTreeMap<OsString, OsString> {
+    let asked = plan.needs.variables.iter().chain(&args.pass_env).cloned().collect();
+    let mut made = environment::inherited(std::env::vars_os(), &asked);
+    let given = plan.author.as_ref().map(|(name, mail)| (name.as_str(), mail.as_str()));
+    let named = made.contains_key(OsStr::new("GIT_AUTHOR_NAME"));
+    environment::Set {
+        run: &plan.run,
+        pid: std::process::id(),
+        temporary: temporary.as_os_str(),
+        identity: given.or_else(|| (!named && !plan.workspace.has_identity()).then_some(NOBODY)),
+        login: plan.login.as_ref().map(Secret::expose),
+    }
+    .put_into(&mut made);
+    made
+}
+
+fn redactor(plan: &Plan) -> Redactor {
+    let names: Vec<&str> =
+        [LOGIN_TOKEN].into_iter().chain(plan.needs.variables.iter().map(String::as_str)).collect();
+    Redactor::from_env(&names)
+}
+
+fn show(args: &Run, plan: &Plan, start: &Start) -> anyhow::Result<Exit> {
+    let environment = command_environment(args, plan, Path::new(""));
+    let text = |text: &OsStr| text.to_string_lossy().into_owned();
+    piece::output::line(&json!({
+        "kind": "RunPlan",
+        "run": plan.run,
+        "agent": plan.agent,
+        "branch": first_branch_name(&plan.agent, plan.branch.as_deref(), plan.started_at),
+        "base": plan.base,
+        "baseCommit": start.commit.to_string(),
+        "workTree": plan.workspace.root(),
+        "command": args.command.iter().map(|part| text(part)).collect::<Vec<_>>(),
+        "program": plan.program,
+        "mcpServers": plan.needs.servers,
+        // Names alone: among the values are secrets.
+        "environment": environment.keys().map(|name| text(name)).collect::<Vec<_>>(),
+        "timeoutSeconds": args.timeout.as_secs(),
+    }))?;
+    Ok(Exit::Done)
+}
+
+fn say(text: &str) {
+    // stderr gone: the record tells.
+    let _ = writeln!(std::io::stderr(), "branch-run: {text}");
+}

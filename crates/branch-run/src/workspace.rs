@@ -1,0 +1,508 @@
+//! The work tree that the command works in: looked at before, committed after. In process, by libgit2: no hook, no filter
+//! program and no fsmonitor of the repository runs.
+
+use crate::settlement::{Facts, Settlement, settle};
+use agent_task::record::ChangedFile;
+use agent_task::{RunRecord, names};
+use anyhow::{Context as _, bail, ensure};
+use git2::build::CheckoutBuilder;
+use git2::{
+    AttrCheckFlags, Commit, DiffFindOptions, DiffOptions, ErrorCode, IndexAddOption, Oid, Repository,
+    RepositoryState, Signature, StatusOptions,
+};
+use jiff::Timestamp;
+use piece::Fault;
+use std::path::{Path, PathBuf};
+
+/// Who commits where git knows nobody.
+pub(crate) const NOBODY: (&str, &str) = ("pressrun", "pressrun@users.noreply.github.com");
+
+/// How many names are tried for a branch; each one taken is a run of the same second.
+const ATTEMPTS: u32 = 100;
+
+/// A work tree, by its places.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+    git_dir: PathBuf,
+}
+
+/// Where a branch was before the command ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tip {
+    reference: String,
+    commit: Oid,
+}
+
+/// The work tree as the command found it.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// HEAD's commit.
+    pub(crate) commit: Oid,
+    /// HEAD's branch; none where it is detached.
+    on: Option<String>,
+    /// The branches that the command is not to commit to: HEAD's and the base.
+    tips: Vec<Tip>,
+}
+
+/// What was found and done after the command.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The tip of the run's branch.
+    pub(crate) head: String,
+    pub(crate) commits: u64,
+    pub(crate) files: Vec<ChangedFile>,
+    pub(crate) files_changed: u64,
+    /// What is not as it should be with the branch.
+    pub(crate) faults: Vec<String>,
+}
+
+/// What a commit of ours says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Authorship<'a> {
+    pub(crate) agent: &'a str,
+    pub(crate) run: &'a str,
+    /// Name and mail, where they were given.
+    pub(crate) author: Option<(&'a str, &'a str)>,
+}
+
+impl Workspace {
+    /// The work tree that `start` is in.
+    pub(crate) fn find(start: &Path) -> anyhow::Result<Self> {
+        let repository = Repository::discover(start).with_context(|| {
+            Fault::usage(format!("{} is in no git repository", start.display()))
+                .hint("change to a clone of the repository that the agent shall work on")
+        })?;
+        let root = repository.workdir().ok_or_else(|| {
+            Fault::usage(format!("{} has no work tree", repository.path().display()))
+                .hint("use a clone that is not bare")
+        })?;
+        Ok(Self { root: root.to_owned(), git_dir: repository.path().to_owned() })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn git_dir(&self) -> &Path {
+        &self.git_dir
+    }
+
+    /// Whether a file there would be part of what is committed.
+    pub(crate) fn would_commit(&self, path: &Path) -> bool {
+        let Ok(root) = self.root.canonicalize() else { return false };
+        let Ok(inside) = path.strip_prefix(&root) else { return false };
+        let ignored =
+            || Repository::open(&self.git_dir).and_then(|repository| repository.is_path_ignored(inside));
+        !inside.starts_with(".git") && !ignored().unwrap_or(false)
+    }
+
+    fn open(&self) -> anyhow::Result<Repository> {
+        let repository =
+            Repository::open(&self.git_dir).with_context(|| format!("opening {}", self.git_dir.display()))?;
+        // core.worktree is the command's to change.
+        ensure!(
+            repository.workdir() == Some(&self.root),
+            "the repository's work tree is {}, it was {}",
+            repository.workdir().map_or_else(|| "gone".to_owned(), |root| root.display().to_string()),
+            self.root.display()
+        );
+        Ok(repository)
+    }
+
+    /// Checks that a run may begin.
+    pub(crate) fn check(&self, base: &str) -> anyhow::Result<Start> {
+        let repository = self.open()?;
+        let tip = |name: &str| {
+            Some((name.to_owned(), repository.find_reference(name).ok()?.peel_to_commit().ok()?.id()))
+        };
+        let local = tip(&format!("refs/heads/{base}"));
+        if local.is_none() && tip(&format!("refs/remotes/origin/{base}")).is_none() {
+            return Err(Fault::usage(format!("there is no branch '{base}', here or in origin"))
+                .hint("name the branch that the pull request goes to with --base, or run `git fetch origin`")
+                .into());
+        }
+        let head = repository.head().map_err(|error| match error.code() {
+            ErrorCode::UnbornBranch => anyhow::Error::new(
+                Fault::usage("the current branch has no commit").hint("commit something first"),
+            ),
+            _ => anyhow::Error::new(error).context(Fault::usage("HEAD cannot be read")),
+        })?;
+        let commit = head.peel_to_commit().context(Fault::usage("HEAD is no commit"))?.id();
+        if repository.state() != RepositoryState::Clean {
+            return Err(Fault::usage(format!("a {} is in progress", in_progress(repository.state())))
+                .hint("finish or abort it first")
+                .into());
+        }
+        let changed = uncommitted(&repository)?;
+        if !changed.is_empty() {
+            return Err(Fault::usage(format!(
+                "the work tree has uncommitted changes: {}",
+                some_of(&changed)
+            ))
+            .hint("commit them or `git stash --include-untracked` first: a run commits all that it finds")
+            .into());
+        }
+        let on = if repository.head_detached()? { None } else { head.name().ok().map(str::to_owned) };
+        let mut tips: Vec<Tip> =
+            local.into_iter().map(|(reference, commit)| Tip { reference, commit }).collect();
+        if let Some(reference) = on.clone().filter(|on| tips.iter().all(|tip| tip.reference != *on)) {
+            tips.push(Tip { reference, commit });
+        }
+        Ok(Start { commit, on, tips })
+    }
+
+    /// The name and mail that git is configured with here.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.open().is_ok_and(|repository| repository.signature().is_ok())
+    }
+
+    /// Makes the run's branch at `start` and puts HEAD on it. A name that is taken, here or by what was fetched from
+    /// origin, gets a number.
+    pub(crate) fn begin_branch(
+        &self,
+        start: &Start,
+        agent: &str,
+        wanted: Option<&str>,
+        at: Timestamp,
+    ) -> anyhow::Result<String> {
+        let repository = self.open()?;
+        for attempt in 0..ATTEMPTS {
+            let name = branch_name(agent, wanted, at, attempt);
+            if create(&repository, &name, start.commit)? {
+                let reference = format!("refs/heads/{name}");
+                repository.set_head(&reference).with_context(|| format!("switching to {name}"))?;
+                return Ok(name);
+            }
+        }
+        bail!("{ATTEMPTS} branches of this name exist")
+    }
+
+    /// Commits what the command left, and puts the run's branch where the work is.
+    pub(crate) fn keep(&self, start: &Start, branch: &str, by: Authorship<'_>) -> anyhow::Result<Kept> {
+        let mut repository = self.open()?;
+        let reference = format!("refs/heads/{branch}");
+        let mut faults = Vec::new();
+
+        let head =
+            repository.head().ok().and_then(|head| head.peel_to_commit().ok()).map(|commit| commit.id());
+        let on_branch = repository
+            .find_reference("HEAD")
+            .is_ok_and(|head| head.symbolic_target().ok().flatten() == Some(&reference));
+        let state = repository.state();
+        let merged = merge_heads(&mut repository);
+        let (work, conflicts) =
+            commit_left(&repository, head, &merged, by).context("committing what was left")?;
+        let Some(work) = work.or(head) else { bail!("HEAD has no commit, and nothing was left") };
+        if state != RepositoryState::Clean {
+            if conflicts {
+                faults.push(format!(
+                    "a {} with conflicts was left in progress; the conflicts are committed",
+                    in_progress(state)
+                ));
+            } else if state != RepositoryState::Merge {
+                faults.push(format!("a {} was left in progress", in_progress(state)));
+            }
+        }
+
+        let tip = repository
+            .find_reference(&reference)
+            .ok()
+            .and_then(|branch| branch.peel_to_commit().ok())
+            .map(|c| c.id());
+        let holds = |one: Oid, other: Oid| {
+            one == other || repository.graph_descendant_of(one, other).unwrap_or(false)
+        };
+        // A branch that was deleted or renamed had at least its first commit.
+        let before = tip.unwrap_or(start.commit);
+        let facts =
+            Facts { on_branch, holds_branch: holds(work, before), held_by_branch: holds(before, work) };
+        let head = match settle(facts) {
+            Settlement::Advance => {
+                point(&repository, &reference, work, "branch-run: to where the work is")?;
+                repository.set_head(&reference).context("switching to the run's branch")?;
+                work
+            }
+            Settlement::Stay => {
+                if tip.is_none() {
+                    point(&repository, &reference, before, "branch-run: made again")?;
+                }
+                before
+            }
+            Settlement::Beside => {
+                let beside = self.keep_beside(&repository, branch, work)?;
+                if tip.is_none() {
+                    point(&repository, &reference, before, "branch-run: made again")?;
+                }
+                faults.push(format!(
+                    "HEAD was left elsewhere, with work that {branch} has not: it is kept in {beside}"
+                ));
+                before
+            }
+        };
+        if state != RepositoryState::Clean {
+            repository.cleanup_state().context("ending what was in progress")?;
+        }
+        if !holds(head, start.commit) {
+            faults.push(format!("{branch} no longer descends from {}, where it began", start.commit));
+        }
+        put_back(&repository, start, head).context("putting back the branches that the command moved")?;
+
+        let (files, files_changed) = changed_files(&repository, start.commit, head)?;
+        Ok(Kept {
+            head: head.to_string(),
+            commits: count(&repository, start.commit, head)?,
+            files,
+            files_changed,
+            faults,
+        })
+    }
+
+    fn keep_beside(&self, repository: &Repository, branch: &str, work: Oid) -> anyhow::Result<String> {
+        for attempt in 0..ATTEMPTS {
+            let name = match attempt {
+                0 => format!("{branch}-left"),
+                more => format!("{branch}-left-{}", more + 1),
+            };
+            if create(repository, &name, work)? {
+                repository
+                    .set_head(&format!("refs/heads/{name}"))
+                    .with_context(|| format!("switching to {name}"))?;
+                return Ok(name);
+            }
+        }
+        bail!("{ATTEMPTS} branches of this name exist")
+    }
+
+    /// Goes back to where the run began, so that the next one begins there too. Nothing in the tree may be lost by it.
+    pub(crate) fn go_back(&self, start: &Start, head: &str) -> anyhow::Result<()> {
+        let repository = self.open()?;
+        let at = repository.head()?.peel_to_commit()?.id();
+        ensure!(at.to_string() == head, "HEAD is not at the run's branch");
+        let changed = uncommitted(&repository)?;
+        ensure!(changed.is_empty(), "the work tree has uncommitted changes: {}", some_of(&changed));
+        let target = match &start.on {
+            Some(reference) => repository.find_reference(reference)?.peel_to_commit()?,
+            None => repository.find_commit(start.commit)?,
+        };
+        // A checkout in process runs no filter program, and would leave pointers where files should be.
+        if let Some(path) = filtered(&repository, target.id(), at)? {
+            bail!("{path} goes through a filter (as git-lfs)");
+        }
+        let mut options = CheckoutBuilder::new();
+        options.safe().overwrite_ignored(false);
+        repository.checkout_tree(target.as_object(), Some(&mut options))?;
+        match &start.on {
+            Some(reference) => repository.set_head(reference)?,
+            None => repository.set_head_detached(start.commit)?,
+        }
+        Ok(())
+    }
+}
+
+fn branch_name(agent: &str, wanted: Option<&str>, at: Timestamp, attempt: u32) -> String {
+    match (wanted, attempt) {
+        (None, attempt) => names::branch(agent, at, attempt),
+        (Some(name), 0) => name.to_owned(),
+        (Some(name), more) => format!("{name}-{}", u64::from(more) + 1),
+    }
+}
+
+/// The name that the run's branch would get.
+pub(crate) fn first_branch_name(agent: &str, wanted: Option<&str>, at: Timestamp) -> String {
+    branch_name(agent, wanted, at, 0)
+}
+
+/// Makes a branch where there is none of that name. Git's own lock on the reference is held from the look to the making.
+fn create(repository: &Repository, name: &str, commit: Oid) -> anyhow::Result<bool> {
+    let reference = format!("refs/heads/{name}");
+    let making = || format!("making the branch {name}");
+    let mut transaction = repository.transaction().with_context(making)?;
+    match transaction.lock_ref(&reference) {
+        Ok(()) => {}
+        Err(error) if error.code() == ErrorCode::Locked => return Ok(false),
+        Err(error) => return Err(error).with_context(making),
+    }
+    let taken = [&reference, &format!("refs/remotes/origin/{name}")]
+        .into_iter()
+        .any(|name| repository.find_reference(name).is_ok());
+    if taken {
+        return Ok(false);
+    }
+    transaction
+        .set_target(&reference, commit, Some(&nobody()?), "branch-run: created from HEAD")
+        .and_then(|()| transaction.commit())
+        .with_context(making)?;
+    Ok(true)
+}
+
+fn point(repository: &Repository, reference: &str, commit: Oid, why: &str) -> anyhow::Result<()> {
+    repository
+        .reference(reference, commit, true, why)
+        .map(drop)
+        .with_context(|| format!("moving {reference}"))
+}
+
+fn nobody() -> Result<Signature<'static>, git2::Error> {
+    Signature::now(NOBODY.0, NOBODY.1)
+}
+
+fn status_options() -> StatusOptions {
+    let mut options = StatusOptions::new();
+    options.include_untracked(true).recurse_untracked_dirs(false).include_ignored(false).update_index(false);
+    options
+}
+
+fn uncommitted(repository: &Repository) -> anyhow::Result<Vec<String>> {
+    let statuses =
+        repository.statuses(Some(&mut status_options())).context("looking for uncommitted changes")?;
+    Ok(statuses.iter().map(|entry| String::from_utf8_lossy(entry.path_bytes()).into_owned()).collect())
+}
+
+fn some_of(paths: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = paths[..paths.len().min(SHOWN)].join(", ");
+    match paths.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+const fn in_progress(state: RepositoryState) -> &'static str {
+    match state {
+        RepositoryState::Merge => "merge",
+        RepositoryState::Revert | RepositoryState::RevertSequence => "revert",
+        RepositoryState::CherryPick | RepositoryState::CherryPickSequence => "cherry-pick",
+        RepositoryState::Bisect => "bisect",
+        RepositoryState::ApplyMailbox => "git am",
+        _ => "rebase",
+    }
+}
+
+fn merge_heads(repository: &mut Repository) -> Vec<Oid> {
+    let mut heads = Vec::new();
+    if repository.state() == RepositoryState::Merge {
+        // Without a readable MERGE_HEAD it is committed as ordinary work.
+        let _ = repository.mergehead_foreach(|oid| {
+            heads.push(*oid);
+            true
+        });
+    }
+    heads
+}
+
+/// Commits everything in the work tree that HEAD has not, deletions included, and what is ignored excluded. Moves no
+/// reference. Gives the commit, if there was anything, and whether there were conflicts.
+fn commit_left(
+    repository: &Repository,
+    head: Option<Oid>,
+    merged: &[Oid],
+    by: Authorship<'_>,
+) -> anyhow::Result<(Option<Oid>, bool)> {
+    let mut index = repository.index().context("reading the index")?;
+    index.read(true).context("reading the index")?;
+    let conflicts = index.has_conflicts();
+    if conflicts {
+        // What stands in the work tree is the work, markers and all.
+        let paths: Vec<Vec<u8>> = index
+            .conflicts()?
+            .filter_map(Result::ok)
+            .filter_map(|conflict| {
+                conflict.our.or(conflict.their).or(conflict.ancestor).map(|entry| entry.path)
+            })
+            .collect();
+        for path in paths {
+            if let Ok(path) = std::str::from_utf8(&path) {
+                index.conflict_remove(Path::new(path))?;
+            }
+        }
+    }
+    index.add_all(["*"], IndexAddOption::DEFAULT, None).context("adding what was changed")?;
+    index.update_all(["*"], None).context("adding what was deleted")?;
+    let tree = repository.find_tree(index.write_tree().context("writing the tree")?)?;
+    let parent = head.map(|head| repository.find_commit(head)).transpose()?;
+    let unchanged = parent.as_ref().is_some_and(|parent| parent.tree_id() == tree.id());
+    if unchanged && merged.is_empty() {
+        return Ok((None, conflicts));
+    }
+    // With conflicts in it the commit is no merge of the other side.
+    let merged = if conflicts { &[] } else { merged };
+    let others = merged.iter().map(|oid| repository.find_commit(*oid)).collect::<Result<Vec<_>, _>>()?;
+    let parents: Vec<&Commit<'_>> = parent.iter().chain(&others).collect();
+    let signature = match by.author {
+        Some((name, mail)) => Signature::now(name, mail).context("the author")?,
+        None => repository.signature().or_else(|_| nobody())?,
+    };
+    let message = format!("{}: work that was left uncommitted\n\nPressrun-Run: {}\n", by.agent, by.run);
+    let commit = repository
+        .commit(None, &signature, &signature, &message, &tree, &parents)
+        .context("writing the commit")?;
+    index.write().context("writing the index")?;
+    Ok((Some(commit), conflicts))
+}
+
+/// The base, and the branch that the run began on, go back to where they were if the command moved them to what the run's
+/// branch has: the work is not theirs to hold.
+fn put_back(repository: &Repository, start: &Start, head: Oid) -> anyhow::Result<()> {
+    for tip in &start.tips {
+        let Ok(now) = repository.find_reference(&tip.reference).and_then(|found| found.peel_to_commit())
+        else {
+            continue;
+        };
+        let moved = now.id() != tip.commit;
+        if moved && (now.id() == head || repository.graph_descendant_of(head, now.id()).unwrap_or(false)) {
+            point(repository, &tip.reference, tip.commit, "branch-run: the work is on the run's branch")?;
+        }
+    }
+    Ok(())
+}
+
+fn count(repository: &Repository, from: Oid, to: Oid) -> anyhow::Result<u64> {
+    let mut walk = repository.revwalk()?;
+    walk.push(to)?;
+    walk.hide(from)?;
+    Ok(walk.count() as u64)
+}
+
+fn changed_files(repository: &Repository, from: Oid, to: Oid) -> anyhow::Result<(Vec<ChangedFile>, u64)> {
+    let (from, to) = (repository.find_commit(from)?.tree()?, repository.find_commit(to)?.tree()?);
+    let mut diff = repository.diff_tree_to_tree(Some(&from), Some(&to), Some(&mut DiffOptions::new()))?;
+    // Only what was moved unchanged: to compare contents could take longer than the run.
+    diff.find_similar(Some(DiffFindOptions::new().renames(true).exact_match_only(true)))?;
+    let files = diff
+        .deltas()
+        .take(RunRecord::FILES_MAX)
+        .map(|delta| ChangedFile {
+            path: String::from_utf8_lossy(
+                delta.new_file().path_bytes().or(delta.old_file().path_bytes()).unwrap_or_default(),
+            )
+            .into_owned(),
+            status: status_name(delta.status()).to_owned(),
+        })
+        .collect();
+    Ok((files, diff.deltas().len() as u64))
+}
+
+const fn status_name(status: git2::Delta) -> &'static str {
+    match status {
+        git2::Delta::Added => "added",
+        git2::Delta::Deleted => "deleted",
+        git2::Delta::Renamed => "renamed",
+        git2::Delta::Typechange => "typechange",
+        _ => "modified",
+    }
+}
+
+/// A path that differs between the two commits and has the attribute `filter`.
+fn filtered(repository: &Repository, one: Oid, other: Oid) -> anyhow::Result<Option<String>> {
+    let (one, other) = (repository.find_commit(one)?.tree()?, repository.find_commit(other)?.tree()?);
+    let diff = repository.diff_tree_to_tree(Some(&one), Some(&other), None)?;
+    for delta in diff.deltas() {
+        for path in [delta.old_file().path(), delta.new_file().path()].into_iter().flatten() {
+            if repository.get_attr(path, "filter", AttrCheckFlags::FILE_THEN_INDEX)?.is_some() {
+                return Ok(Some(path.display().to_string()));
+            }
+        }
+    }
+    Ok(None)
+}
