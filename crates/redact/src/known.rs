@@ -202,7 +202,7 @@ mod tests {
         for before in 0..12 {
             for after in 0..12 {
                 let text = format!("{}s3cr3t-8{}", "x".repeat(before), "x".repeat(after));
-                assert_eq!(found(&known, &text), [before..before + 8], "{text}");
+                assert_eq!(found(&known, &text), vec![Range { start: before, end: before + 8 }], "{text}");
             }
         }
     }

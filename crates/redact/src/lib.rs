@@ -121,7 +121,19 @@ impl Redactor {
         Cow::Owned(redacted)
     }
 
-    /// The text without its secrets.
+    /// [`Redactor::redact_line`] of a line that is known to be UTF-8.
+    #[must_use]
+    pub fn redact_text_line<'a>(&self, line: &'a str) -> Cow<'a, str> {
+        match self.redact_line(line.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(line),
+            Cow::Owned(redacted) => Cow::Owned(match String::from_utf8(redacted) {
+                Ok(redacted) => redacted,
+                Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            }),
+        }
+    }
+
+    /// The text without its secrets. What was JSON may be none afterwards.
     #[must_use]
     pub fn redact_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let found = self.find(text.as_bytes());

@@ -1,5 +1,6 @@
 //! Properties that must hold for every text, however it is cut.
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use agent_task::Secret;
 use proptest::prelude::*;
