@@ -1,0 +1,63 @@
+//! The command line.
+
+use clap::Parser;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Tell a Discord channel how a run ended.
+///
+/// Reads run records on stdin (one, or JSON Lines), sends one message for each, and prints one JSON line for each
+/// message. Goes to the webhook where one is set, else to the bot's channel.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "notify-discord", version, after_help = EXAMPLE)]
+pub struct Args {
+    /// Send the text alone, without the embed that has the figures
+    #[arg(long)]
+    pub plain: bool,
+
+    /// Channel that the bot writes to
+    #[arg(long, value_name = "ID", env = "DISCORD_CHANNEL_ID")]
+    pub channel_id: Option<String>,
+
+    /// Thread of the channel that the message goes to
+    #[arg(long, value_name = "ID", env = "DISCORD_THREAD_ID")]
+    pub thread_id: Option<String>,
+
+    /// Remember in this file which message a run has: a second call edits that message, or leaves it if it says the same
+    #[arg(long, value_name = "FILE")]
+    pub once_file: Option<PathBuf>,
+
+    /// Base of Discord's API, for the bot; a webhook's URL has its own
+    #[arg(long, value_name = "URL", env = "DISCORD_API_URL", default_value = "https://discord.com/api/v10")]
+    pub api_url: String,
+
+    /// How long one call to Discord is repeated while Discord cannot be reached or asks to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub retry_for: u64,
+
+    /// Print the messages that would be sent, and send none
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl Args {
+    /// [`Args::retry_for`] as a time.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.retry_for)
+    }
+}
+
+/// A record and a command that work when pasted.
+pub(crate) const EXAMPLE: &str = r#"Environment (X, or the file that X_FILE names):
+  DISCORD_WEBHOOK_URL: the webhook, as Discord's channel settings show it; it is a secret
+  DISCORD_BOT_TOKEN: a bot's token, with DISCORD_CHANNEL_ID; used where there is no webhook
+
+Exit codes: 0 sent, 1 Discord refused for good (a deleted webhook), 2 wrong usage, 3 worth a retry, 4 no or wrong
+credentials. What was not sent is shown on stderr.
+
+Example:
+  printf '%s' '{"kind":"RunRecord","run":"publisher-1790635538-3fa9c1","agent":"publisher","prompt":"A post about X",
+    "outcome":"rejected","stage":"qa","error":"the page has no title","branch":"agent/publisher-1790635538",
+    "base":"main","startedAt":"2026-11-22T22:00:00Z"}' |
+    notify-discord --dry-run"#;
