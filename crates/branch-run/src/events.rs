@@ -1,6 +1,8 @@
 //! Where the command's outputs go: redacted, to our own, to the transcript, and into the report.
 
 use crate::supervision::Sink;
+use agent_log::{EventStream, Surroundings, View};
+use agent_task::AgentReport;
 use anyhow::Context as _;
 use piece::Fault;
 use redact::{Redactor, Stream};
@@ -58,5 +60,65 @@ impl Sink for Text {
     fn take(&mut self, piece: &[u8]) {
         self.redaction.push(piece, &mut self.clean);
         self.let_out();
+    }
+}
+
+/// The agent CLI's events: to stdout, to the transcript and into the report.
+pub(crate) struct AgentEvents {
+    stream: EventStream<'static, Box<dyn View + Send>>,
+    transcript: Option<File>,
+    printed: bool,
+    clean: Vec<u8>,
+}
+
+impl AgentEvents {
+    pub(crate) fn new(
+        redactor: &'static Redactor,
+        transcript: Option<File>,
+        printed: bool,
+        view: Box<dyn View + Send>,
+    ) -> Self {
+        Self { stream: EventStream::new(redactor, view), transcript, printed, clean: Vec::new() }
+    }
+
+    pub(crate) fn finish(mut self, surroundings: Surroundings<'_>) -> AgentReport {
+        self.stream.end(&mut self.clean);
+        self.let_out();
+        self.stream.finish(surroundings, &mut self.clean)
+    }
+
+    fn let_out(&mut self) {
+        if self.printed {
+            let mut stdout = std::io::stdout().lock();
+            // A reader that went away does not end the run: its record is still to be written.
+            self.printed = stdout.write_all(&self.clean).and_then(|()| stdout.flush()).is_ok();
+        }
+        if let Some(transcript) = &mut self.transcript {
+            // A full disk is for the commit to report: the work is worth more than the transcript.
+            let _ = transcript.write_all(&self.clean);
+        }
+        self.clean.clear();
+    }
+}
+
+impl Sink for AgentEvents {
+    fn take(&mut self, piece: &[u8]) {
+        self.stream.feed(piece, &mut self.clean);
+        self.let_out();
+    }
+}
+
+/// The command's stdout.
+pub(crate) enum Stdout {
+    Events(Box<AgentEvents>),
+    Text(Text),
+}
+
+impl Sink for Stdout {
+    fn take(&mut self, piece: &[u8]) {
+        match self {
+            Self::Events(events) => events.take(piece),
+            Self::Text(text) => text.take(piece),
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! One run, from the checks to the record.
 
-use crate::args::{Events, Run};
+use crate::args::{Events, Progress, Run};
 use crate::ending::{Observed, conclude, judge};
 use crate::environment::{self, LOGIN_TOKEN};
-use crate::events::{self, Text};
+use crate::events::{self, AgentEvents, Stdout, Text};
 use crate::lock::{Holder, Lock};
 use crate::mcp::{self, Needs};
-use crate::supervision::{Limits, Supervisor};
+use crate::supervision::{Ending, Limits, Outputs, Supervisor};
 use crate::workspace::{Authorship, NOBODY, Start, Workspace, first_branch_name};
 use crate::{push, record_file};
-use agent_task::{Exit, Outcome, RunRecord, Secret, Stage, names, secret};
+use agent_log::{Surroundings, View};
+use agent_task::{AgentReport, Exit, Outcome, RunRecord, Secret, Stage, names, secret};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use piece::Fault;
@@ -80,7 +81,13 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
         .env_clear()
         .envs(command_environment(&args, &plan, temporary.path()));
     let limits = Limits { timeout: args.timeout, grace: args.grace };
-    let stdout = Text::new(redactor, transcript);
+    let stdout = match plan.events {
+        Events::StreamJson => {
+            let view = view(args.progress);
+            Stdout::Events(Box::new(AgentEvents::new(redactor, transcript, !args.quiet_events, view)))
+        }
+        Events::None => Stdout::Text(Text::new(redactor, transcript)),
+    };
     let stderr = Text::new(redactor, None);
     let ended = supervisor.run(&mut command, limits, stdout, stderr);
 
@@ -94,17 +101,20 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
 
     match ended {
         Ok((ending, outputs)) => {
-            let (stdout, stderr) = outputs.finish();
-            let stdout = stdout.map(Text::finish).unwrap_or_default();
-            let stderr = stderr.map(Text::finish).filter(|text| !text.trim().is_empty()).unwrap_or(stdout);
+            let (report, said) = read_out(outputs, ending, &plan.needs.servers);
             if ending.survivors > 0 {
                 say(&format!("{} processes of the run could not be ended", ending.survivors));
             }
             let command = Path::new(name).file_name().unwrap_or(name).to_string_lossy();
-            judge(
-                &mut record,
-                Observed { ending, report: None, stderr: &stderr, command: &command, timeout: args.timeout },
-            );
+            let observed = Observed {
+                ending,
+                report: report.as_ref(),
+                stderr: &said,
+                command: &command,
+                timeout: args.timeout,
+            };
+            judge(&mut record, observed);
+            record.report = report;
         }
         Err(error) => {
             let what = format!("{} could not be started: {error}", plan.program.display());
@@ -138,6 +148,32 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
     lock.release();
     let good = matches!(record.outcome, Outcome::Success | Outcome::NoChange);
     Ok(if args.exit_code && !good { Exit::Failed } else { Exit::Done })
+}
+
+/// What the command said: its report, where it prints events, and the end of its stderr or else of its text.
+fn read_out(
+    outputs: Outputs<Stdout, Text>,
+    ending: Ending,
+    servers: &[String],
+) -> (Option<AgentReport>, String) {
+    let (stdout, stderr) = outputs.finish();
+    let said = stderr.map(Text::finish).unwrap_or_default();
+    match stdout {
+        Some(Stdout::Events(events)) => {
+            let surroundings =
+                Surroundings { ending: ending.into(), stderr: &said, needed_mcp_servers: servers };
+            (Some(events.finish(surroundings)), said)
+        }
+        Some(Stdout::Text(text)) => {
+            let text = text.finish();
+            (None, if said.trim().is_empty() { text } else { said })
+        }
+        None => (None, said),
+    }
+}
+
+fn view(_progress: Progress) -> Box<dyn View + Send> {
+    Box::new(())
 }
 
 /// To the file first: it is what the next stage reads.

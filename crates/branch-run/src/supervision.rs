@@ -49,6 +49,16 @@ pub(crate) struct Ending {
     pub(crate) survivors: usize,
 }
 
+impl From<Ending> for agent_log::Ending {
+    fn from(ending: Ending) -> Self {
+        match (ending.code, ending.signal) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(signal)) => Self::Signal(signal),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
 /// How long the command may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
