@@ -30,7 +30,7 @@ pub mod github;
 mod message;
 pub mod proxy;
 pub mod retry;
-mod trust;
+pub mod trust;
 
 pub use client::Client;
 pub use error::{Broken, Error};

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 /// The TLS side of an agent. It reads the roots, which costs some milliseconds: to be called for https only, and once.
-pub(crate) fn config() -> Result<TlsConfig, Fault> {
+///
+/// # Errors
+/// Where there is no authority to trust.
+pub fn config() -> Result<TlsConfig, Fault> {
     let loaded = rustls_native_certs::load_native_certs();
     if loaded.certs.is_empty() {
         let why = loaded.errors.first().map_or_else(String::new, |error| format!(": {error}"));
