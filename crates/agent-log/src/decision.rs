@@ -135,11 +135,13 @@ impl Observer {
 
     fn error(&self, ended: &Ended, ending: Ending) -> Failure {
         let mut error = ended.text.clone();
-        if error.is_empty() {
-            error = match &self.retry_error {
-                Some(retry) => format!("{}: {retry}", ended.subtype),
-                None => ended.subtype.clone(),
-            };
+        if error.is_empty() || error.starts_with("[ede_diagnostic]") {
+            error = [&ended.subtype, &ended.terminal_reason]
+                .into_iter()
+                .filter(|word| !word.is_empty())
+                .map(|word| word.replace('_', " "))
+                .collect::<Vec<_>>()
+                .join(": ");
         }
         Failure { outcome: self.error_outcome(ended, ending), stage: ended.stage.clone(), error }
     }
@@ -160,8 +162,15 @@ impl Observer {
         if self.limit_rejected {
             return Outcome::UsageLimit;
         }
+        if self.api_error.as_deref() == Some("authentication_failed") {
+            return Outcome::LoginFailed;
+        }
         if let Some(outcome) = by_text(&ended.text) {
             return outcome;
+        }
+        // The API failed, and no answer of it has a status: it was not reached, or broke off.
+        if ended.terminal_reason == "api_error" {
+            return Outcome::NetworkError;
         }
         if ending.signal().is_some()
             || ended.terminal_reason.starts_with("aborted")

@@ -59,6 +59,17 @@ pub(crate) struct Event<'a> {
     pub(crate) status: Text<'a>,
     #[serde(borrow)]
     pub(crate) summary: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) tool_use_result: Maybe<ToolResult<'a>>,
+}
+
+/// What the CLI knows of a tool's result beside its text.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct ToolResult<'a> {
+    /// `async_launched` where a subagent goes on in the background.
+    #[serde(borrow)]
+    pub(crate) status: Text<'a>,
 }
 
 /// The message of an `assistant` or `user` event.

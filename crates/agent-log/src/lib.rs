@@ -14,11 +14,15 @@
 //! As a library: an [`EventStream`] takes the bytes as they come and gives the redacted lines; at the end it makes the
 //! report of what the events, the [ending](Ending) of the process and the configuration say.
 
+pub mod args;
 pub mod decision;
 mod event;
 pub mod notice;
 pub mod observer;
+pub mod progress;
+pub mod run;
 pub mod stream;
+pub mod summary;
 pub mod text;
 pub mod verdict;
 

@@ -86,12 +86,16 @@ pub struct Observer {
     model: Option<String>,
     cost: f64,
     duration: u64,
+    /// Of all results: the agent is asked again when a subagent in the background has ended.
     turns: Option<u64>,
     counted: Option<Tokens>,
     own: Meter,
     calls: u64,
     retries: u64,
-    pub(crate) retry_error: Option<String>,
+    /// The cause that the API's last failure was told with, as `authentication_failed`.
+    pub(crate) api_error: Option<String>,
+    /// A report among the lines: this is a transcript that was written before.
+    recorded: Option<AgentReport>,
     open: HashMap<String, Call>,
     /// Who made the calls that failed: a denial is told of later.
     failed: HashMap<String, Owner>,
@@ -128,7 +132,8 @@ impl Observer {
             Some("system") => self.system(&event, view),
             Some("rate_limit_event") => self.rate_limit(&event, view),
             Some("result") => self.result(&event, view),
-            _ => {}
+            None => self.record(line),
+            Some(_) => {}
         }
         true
     }
@@ -148,6 +153,30 @@ impl Observer {
                 stage: self.stage().as_str().to_owned(),
                 ..Ended::default()
             });
+        }
+    }
+
+    /// The report that stands among the lines, if this is a transcript that was written before; a run record's counts.
+    #[must_use]
+    pub fn recorded(&self) -> Option<&AgentReport> {
+        self.recorded.as_ref()
+    }
+
+    /// No line has come, not even one that is no event.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.events == 0 && self.malformed == 0
+    }
+
+    fn record(&mut self, line: &str) {
+        #[derive(serde::Deserialize)]
+        struct Record {
+            report: AgentReport,
+        }
+        let report = serde_json::from_str::<AgentReport>(line)
+            .or_else(|_| serde_json::from_str::<Record>(line).map(|record| record.report));
+        if let Ok(report) = report {
+            self.recorded = Some(report);
         }
     }
 
@@ -217,6 +246,8 @@ impl Observer {
     fn assistant(&mut self, event: &Event<'_>, view: &mut impl View) {
         let owner = self.owner(event);
         self.last = owner;
+        // The CLI puts a failure of the API into an agent's mouth; a real answer means that it works again.
+        self.api_error = event.error.get().map(|error| text::line(error, 200));
         let Some(message) = &event.message.0 else { return };
         if let (Some(id), Some(usage)) = (message.id.get(), message.usage.0) {
             let meter = match owner {
@@ -302,8 +333,14 @@ impl Observer {
             if failed && self.failed.len() < CALLS_MAX {
                 self.failed.insert(id.to_owned(), call.owner);
             }
+            let status = event.tool_use_result.0.as_ref().and_then(|result| result.status.get());
             match call.starts {
-                Some(agent) => self.end(id, agent, failed, block.content, view),
+                // It answers later, in a `task_notification`.
+                Some(_) if status == Some("async_launched") => {}
+                Some(agent) => {
+                    let answer = block.content.map(event::text_of).unwrap_or_default();
+                    self.conclude(id, agent, failed, &answer, view);
+                }
                 None if view.is_watching() => {
                     let note = failed.then(|| block.content.map(event::text_of)).flatten();
                     let agent = call.owner.map(|_| self.name(call.owner));
@@ -318,11 +355,6 @@ impl Observer {
                 None => {}
             }
         }
-    }
-
-    fn end(&mut self, id: &str, agent: usize, failed: bool, answer: Option<&RawValue>, view: &mut impl View) {
-        let answer = answer.map(event::text_of).unwrap_or_default();
-        self.conclude(id, agent, failed, &answer, view);
     }
 
     fn conclude(&mut self, id: &str, agent: usize, failed: bool, answer: &str, view: &mut impl View) {
@@ -344,12 +376,21 @@ impl Observer {
             Some("init") => self.init(event, view),
             Some("api_retry") => {
                 self.retries += 1;
-                self.retry_error = event.error.get().map(|error| text::line(error, 200));
+                self.api_error = event.error.get().map(|error| text::line(error, 200));
                 view.notice(&Notice::Retry {
                     attempt: event.attempt.get(),
                     delay_ms: event.retry_delay_ms.get(),
                     error: event.error.get().unwrap_or("error"),
                 });
+            }
+            Some("task_notification") => {
+                let Some(id) = event.tool_use_id.get() else { return };
+                let Some(agent) = self.by_call.get(id).copied() else { return };
+                // While its call is open, the call's result will tell more.
+                if self.agents[agent].open && !self.open.contains_key(id) {
+                    let failed = event.status.get() != Some("completed");
+                    self.conclude(id, agent, failed, event.summary.get().unwrap_or_default(), view);
+                }
             }
             Some("permission_denied") => {
                 let owner = self.owner_of_denied(event.tool_use_id.get()).or_else(|| self.owner(event));
@@ -419,11 +460,9 @@ impl Observer {
             self.cost = cost;
         }
         if let Some(turns) = event.num_turns.known() {
-            self.turns = Some(turns);
+            self.turns = Some(self.turns.unwrap_or(0).saturating_add(turns));
         }
-        if let Some(duration) = event.duration_ms.known() {
-            self.duration = duration;
-        }
+        self.duration = self.duration.saturating_add(event.duration_ms.get());
         if let Some(counted) = event.model_usage.and_then(total).or_else(|| event.usage.0.map(tokens)) {
             self.counted = Some(counted);
         }

@@ -87,9 +87,14 @@ impl<'r, V: View> EventStream<'r, V> {
         }
     }
 
+    /// Whether a line has begun and not ended.
+    pub fn holds_some(&self) -> bool {
+        self.long.is_some() || !self.partial.is_empty()
+    }
+
     /// The bytes are at their end: a last line may lack its line end.
     pub fn end(&mut self, out: &mut Vec<u8>) {
-        if self.long.is_some() || !self.partial.is_empty() {
+        if self.holds_some() {
             self.end_of_line(out);
         }
     }
