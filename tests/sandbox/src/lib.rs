@@ -47,10 +47,10 @@ mod server;
 mod shared;
 
 pub use clock::Clock;
-pub use discord::Discord;
+pub use discord::{Discord, Message};
 pub use fault::{Fault, How, Limit, Service};
-pub use github::{App, GitHub, PullRequest};
-pub use model::Model;
+pub use github::{App, GitHub, GitPush, PullRequest, RefUpdate};
+pub use model::{Agent, Call, Failing, Failure, Model, Scenario, Turn, Usage};
 pub use shared::Request;
 
 use anyhow::Context as _;
