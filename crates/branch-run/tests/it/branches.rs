@@ -1,0 +1,205 @@
+use crate::place::{Place, Ran};
+use agent_task::Outcome;
+
+/// P2
+#[test]
+fn work_lands_on_a_branch_of_its_own_and_main_stays() {
+    let place = Place::new();
+    let main = place.git(["rev-parse", "main"]);
+    let record_file = place.path("record.json");
+    let script = "echo new >new.md; rm index.md; echo x >ignored; mkdir -p a/b; echo deep >a/b/c";
+    let ran = place.run(&["--prompt", "a topic", "--record", record_file.to_str().unwrap()], script);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let record = ran.record();
+    assert_eq!(record.outcome, Outcome::Success);
+    let branch = record.branch.clone().unwrap();
+    assert_eq!(branch, format!("agent/writer-{}", record.started_at.as_second()));
+    assert_eq!(record.base_commit.as_deref(), Some(main.as_str()));
+    assert_eq!(record.head.as_deref(), Some(place.git(["rev-parse", &branch]).as_str()));
+    assert_eq!((record.commits, record.files_changed), (1, 3));
+    let files: Vec<_> = record.files.iter().map(|file| format!("{} {}", file.status, file.path)).collect();
+    assert_eq!(files, ["added a/b/c", "deleted index.md", "added new.md"]);
+    let body = place.git(["log", "-1", "--format=%B", &branch]);
+    assert_eq!(body, format!("writer: work that was left uncommitted\n\nPressrun-Run: {}", record.run));
+
+    assert_eq!(place.git(["rev-parse", "main"]), main);
+    assert_eq!(place.branch(), "main");
+    assert!(
+        place.is_clean() && place.work().join("index.md").exists() && !place.work().join("new.md").exists()
+    );
+    assert_eq!(std::fs::read_to_string(record_file).unwrap(), ran.stdout);
+}
+
+/// P2
+#[test]
+fn runs_of_one_second_get_branches_of_their_own() {
+    let place = Place::new();
+    // A branch for each second that the run can start in.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for second in now..now + 60 {
+        place.git(["branch", &format!("agent/writer-{second}")]);
+    }
+    let record = place.run(&[], "touch a").record();
+    assert_eq!(record.branch.unwrap(), format!("agent/writer-{}-2", record.started_at.as_second()));
+
+    place.git(["update-ref", "refs/remotes/origin/agent/given", "HEAD"]);
+    let record = place.run(&["--branch", "agent/given"], "touch a").record();
+    assert_eq!(record.branch.as_deref(), Some("agent/given-2"), "taken in origin");
+}
+
+/// P2
+#[test]
+fn two_clones_at_once_share_nothing() {
+    let (one, two) = (Place::new(), Place::new());
+    let runs = [&one, &two].map(|place| {
+        let mut command = place.run_with(&[], "touch a");
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    });
+    let [first, second] = runs.map(|run| Ran::of(run.wait_with_output().unwrap()).record());
+    assert_ne!(first.run, second.run, "the names may be the same, the runs are not: push tells them apart");
+    assert_eq!((first.commits, second.commits), (1, 1));
+}
+
+#[test]
+fn commits_of_the_command_and_what_it_left_are_both_there() {
+    let place = Place::new();
+    let script = "echo 1 >one; git add one; git commit --quiet -m one; echo 2 >two";
+    let record = place.run(&[], script).record();
+    assert_eq!((record.commits, record.files_changed), (2, 2));
+}
+
+#[test]
+fn nothing_left_is_no_change() {
+    let place = Place::new();
+    let ran = place.run(&["--exit-code"], "echo x >ignored");
+    assert_eq!((ran.code, ran.record().outcome), (Some(0), Outcome::NoChange));
+}
+
+/// P2
+#[test]
+fn work_on_a_detached_head_or_another_branch_is_brought_home() {
+    for away in [
+        "git checkout --quiet --detach",
+        "git switch --quiet -c feature",
+        "git switch --quiet main",
+        "git branch -m renamed",
+    ] {
+        let place = Place::new();
+        let main = place.git(["rev-parse", "main"]);
+        let script =
+            format!("{away} && echo 1 >one && git add one && git commit --quiet -m one && echo 2 >two");
+        let ran = place.run(&[], &script);
+        let record = ran.record();
+        assert_eq!((record.outcome, record.commits), (Outcome::Success, 2), "{away}: {}", ran.stderr);
+        assert_eq!(place.git(["rev-parse", &record.branch.unwrap()]), record.head.unwrap(), "{away}");
+        assert_eq!(place.git(["rev-parse", "main"]), main, "{away}: the base is put back");
+        assert_eq!(place.branch(), "main", "{away}");
+        assert!(place.is_clean(), "{away}");
+    }
+}
+
+#[test]
+fn going_back_to_the_base_after_committing_is_fine() {
+    let place = Place::new();
+    let script = "echo 1 >one && git add one && git commit --quiet -m one && git switch --quiet main";
+    let record = place.run(&[], script).record();
+    assert_eq!((record.outcome, record.commits), (Outcome::Success, 1));
+}
+
+#[test]
+fn work_in_two_places_is_kept_in_both() {
+    let place = Place::new();
+    let script =
+        "echo 1 >one && git add one && git commit --quiet -m one && git switch --quiet main && echo 2 >two";
+    let record = place.run(&[], script).record();
+    assert_eq!((record.outcome, record.unfinished), (Outcome::WorkspaceInvalid, true));
+    let branch = record.branch.unwrap();
+    assert_eq!(place.git(["show", &format!("{branch}:one")]), "1");
+    assert_eq!(place.git(["show", &format!("{branch}-left:two")]), "2");
+    assert!(record.error.unwrap().contains(&format!("{branch}-left")));
+}
+
+#[test]
+fn a_rewritten_history_is_kept_and_said() {
+    let place = Place::new();
+    place.git(["commit", "--quiet", "--allow-empty", "--message=second"]);
+    let script = "git reset --quiet --hard HEAD~1 && echo 1 >one";
+    let record = place.run(&[], script).record();
+    assert_eq!(record.outcome, Outcome::WorkspaceInvalid);
+    assert!(record.error.unwrap().contains("no longer descends"));
+    assert_eq!(place.git(["show", &format!("{}:one", record.branch.unwrap())]), "1");
+
+    let place = Place::new();
+    let record = place.run(&[], "git checkout --quiet --orphan new && echo 1 >one").record();
+    assert_eq!(record.outcome, Outcome::WorkspaceInvalid);
+    let branch = record.branch.unwrap();
+    assert_eq!(place.git(["show", &format!("{branch}-left:one")]), "1");
+}
+
+#[test]
+fn a_merge_with_conflicts_is_committed_as_it_stands_and_said() {
+    let place = Place::new();
+    let script = "git switch --quiet -c side && echo side >index.md && git commit --quiet -am side && \
+        git switch --quiet - && echo ours >index.md && git commit --quiet -am ours && ! git merge side";
+    let record = place.run(&[], script).record();
+    assert_eq!((record.outcome, record.unfinished), (Outcome::WorkspaceInvalid, true));
+    let left = place.git(["show", &format!("{}:index.md", record.branch.unwrap())]);
+    assert!(left.contains("<<<<<<<") && left.contains("side"), "{left}");
+    assert!(!place.work().join(".git/MERGE_HEAD").exists());
+    assert_eq!(place.branch(), "main");
+}
+
+#[test]
+fn a_merge_without_conflicts_is_finished() {
+    let place = Place::new();
+    let script = "git switch --quiet -c side && echo side >side.md && git add . && git commit --quiet -m side && \
+        git switch --quiet - && echo ours >index.md && git commit --quiet -am ours && git merge --no-commit side";
+    let record = place.run(&[], script).record();
+    assert_eq!((record.outcome, record.commits), (Outcome::Success, 3));
+    assert_eq!(place.git(["log", "-1", "--format=%p", &record.head.unwrap()]).split(' ').count(), 2);
+}
+
+#[test]
+fn hooks_and_filters_of_the_repository_do_not_run() {
+    let place = Place::new();
+    let ran = place.path("ran");
+    let script = format!(
+        "for hook in pre-commit post-commit post-checkout reference-transaction; do \
+           printf '#!/bin/sh\\ntouch {0}' >.git/hooks/$hook; chmod +x .git/hooks/$hook; done; \
+         git config filter.f.clean 'touch {0}; cat'; git config core.fsmonitor 'touch {0}'; \
+         echo '*.txt filter=f' >.gitattributes; echo x >a.txt",
+        ran.display()
+    );
+    let record = place.run(&[], &script).record();
+    assert_eq!((record.outcome, record.commits), (Outcome::Success, 1));
+    assert!(!ran.exists());
+}
+
+#[test]
+fn a_tree_that_cannot_be_committed_stays_as_it_is() {
+    let place = Place::new();
+    let ran = place.run(&[], "echo x >left; rm -rf .git/objects; touch .git/objects");
+    let record = ran.record();
+    assert_eq!(ran.code, Some(0));
+    assert_eq!((record.outcome, record.stage.unwrap().as_str()), (Outcome::CommitFailed, "commit"));
+    assert_eq!(std::fs::read_to_string(place.work().join("left")).unwrap(), "x\n");
+}
+
+#[test]
+fn a_repository_that_was_turned_away_from_its_tree_is_not_committed_to() {
+    let place = Place::new();
+    let other = place.path("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("private"), "x").unwrap();
+    let record =
+        place.run(&[], &format!("git config core.worktree {}; echo x >left", other.display())).record();
+    assert_eq!(record.outcome, Outcome::CommitFailed);
+    assert!(place.work().join("left").exists());
+}
+
+#[test]
+fn the_branch_is_kept_where_asked() {
+    let place = Place::new();
+    let record = place.run(&["--keep-branch"], "touch a").record();
+    assert_eq!(place.branch(), record.branch.unwrap());
+}

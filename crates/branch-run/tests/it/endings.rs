@@ -1,0 +1,116 @@
+use crate::place::{Place, finished, processes_with, signal, started};
+use agent_task::Outcome;
+
+#[test]
+fn a_failed_command_is_a_record_and_exit_0() {
+    let place = Place::new();
+    let ran = place.run(&[], "echo x >left; echo 'no such page' >&2; exit 7");
+    let record = ran.record();
+    assert_eq!(ran.code, Some(0));
+    assert_eq!((record.outcome, record.unfinished, record.commits), (Outcome::AgentFailed, true, 1));
+    assert_eq!(record.error.as_deref(), Some("sh ended with exit code 7: no such page"));
+    assert_eq!(place.run(&["--exit-code"], "exit 7").code, Some(1));
+}
+
+/// P9
+#[test]
+fn an_agent_that_says_nothing_has_failed() {
+    let place = Place::new();
+    let record =
+        place.run(&["--events", "stream-json"], r#"echo '{"type":"system"}'; echo x >left"#).record();
+    assert_eq!((record.outcome, record.unfinished), (Outcome::NoResult, true));
+}
+
+/// P9
+#[test]
+fn an_mcp_server_that_is_needed_must_be_connected() {
+    let place = Place::new();
+    let config = place.path("mcp.json");
+    std::fs::write(&config, r#"{"mcpServers":{"playwright":{"command":"x"}}}"#).unwrap();
+    let script = r#"echo '{"type":"system","subtype":"init","mcp_servers":[{"name":"playwright","status":"failed"}]}'
+        echo '{"type":"result","subtype":"success","is_error":false,"result":"Done"}'"#;
+    let record =
+        place.run(&["--events", "stream-json", "--mcp-config", config.to_str().unwrap()], script).record();
+    assert_eq!((record.outcome, record.stage.unwrap().as_str()), (Outcome::McpFailed, "mcp-start"));
+}
+
+#[test]
+fn the_time_limit_ends_the_command_and_keeps_its_work() {
+    let place = Place::new();
+    let ran = place.run(&["--timeout", "300ms"], "echo x >left; exec sleep 86401");
+    let record = ran.record();
+    assert_eq!(ran.code, Some(0));
+    assert_eq!((record.outcome, record.commits, record.unfinished), (Outcome::Timeout, 1, true));
+    assert_eq!(processes_with("sleep 86401"), [""; 0]);
+}
+
+/// The command ends in order, and so do we.
+#[test]
+fn a_signal_is_handed_on_and_the_work_is_kept() {
+    for name in ["TERM", "INT", "HUP"] {
+        let place = Place::new();
+        let script = "trap 'echo bye >farewell; exit 0' TERM; echo x >left; echo ready; sleep 86402 & wait";
+        let run = started(&mut place.run_with(&[], script), "ready");
+        signal(&run.0, name);
+        let ran = finished(run);
+        let record = ran.record();
+        assert_eq!(ran.code, Some(0), "{name}");
+        assert_eq!(record.outcome, Outcome::Interrupted, "{name}");
+        assert_eq!(record.error.as_deref(), Some(format!("branch-run got SIG{name}").as_str()));
+        assert_eq!(record.files_changed, 2, "{name}: what it wrote on its way out is there too");
+    }
+    assert_eq!(processes_with("sleep 86402"), [""; 0]);
+}
+
+#[test]
+fn a_second_signal_kills_at_once() {
+    let place = Place::new();
+    let script = "trap 'echo deaf' TERM; echo x >left; echo ready; while :; do sleep 86403 & wait; done";
+    // With this grace period the test would not end.
+    let mut run = started(&mut place.run_with(&["--grace", "24h"], script), "ready");
+    signal(&run.0, "TERM");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut run.1, &mut line).unwrap();
+    assert_eq!(line, "deaf\n");
+    signal(&run.0, "TERM");
+    let record = finished(run).record();
+    assert_eq!((record.outcome, record.commits), (Outcome::Interrupted, 1));
+    assert_eq!(processes_with("sleep 86403"), [""; 0]);
+}
+
+#[test]
+fn what_does_not_hear_is_killed_after_the_grace_period() {
+    let place = Place::new();
+    let script = "trap '' TERM; echo x >left; while :; do sleep 86404; done";
+    let record = place.run(&["--timeout", "200ms", "--grace", "200ms"], script).record();
+    assert_eq!((record.outcome, record.commits), (Outcome::Timeout, 1));
+    assert_eq!(processes_with("sleep 86404"), [""; 0]);
+}
+
+/// P14
+#[test]
+fn background_processes_end_with_the_run_wherever_they_went() {
+    let place = Place::new();
+    let script = "sleep 86405 & (setsid sleep 86405 &) ; setsid sh -c '(trap \"\" TERM; sleep 86405; sleep 86405) & ' ; \
+        setsid sh -c 'kill -STOP $$; sleep 86405' & echo x >left; exit 0";
+    let record = place.run(&[], script).record();
+    assert_eq!((record.outcome, record.commits), (Outcome::Success, 1));
+    assert_eq!(processes_with("sleep 86405"), [""; 0]);
+}
+
+#[test]
+fn an_output_that_is_never_closed_does_not_hold_the_run() {
+    let place = Place::new();
+    // Not beneath us: the test's own process holds the command's stdout open, by a descriptor of /proc.
+    let gate = place.path("gate");
+    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let script = format!("echo $$; echo ready; cat {}", gate.display());
+    let pid_file = place.path("pid");
+    let script = format!("echo $$ >{}; {script}", pid_file.display());
+    let run = started(&mut place.run_with(&[], &script), "ready");
+    let pid = std::fs::read_to_string(pid_file).unwrap();
+    let held = std::fs::File::options().write(true).open(format!("/proc/{}/fd/1", pid.trim())).unwrap();
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(finished(run).code, Some(0));
+    drop(held);
+}

@@ -1,0 +1,14 @@
+//! `branch-run` as it is used: the built program, real repositories, commands that are small shell scripts.
+
+#![allow(missing_docs)]
+
+/// Branches: their names, and where they point when the command left HEAD elsewhere.
+mod branches;
+/// The edges of the program: help, completions, wrong input, broken pipes.
+mod edges;
+/// How a run ends: exit codes, limits, signals, and what is left of its processes.
+mod endings;
+/// What the command is given, and what is refused before it runs.
+mod surroundings;
+
+mod place;
