@@ -48,16 +48,25 @@ impl Args {
     }
 }
 
-/// A record and a command that work when pasted.
-pub(crate) const EXAMPLE: &str = r#"Environment (X, or the file that X_FILE names):
-  DISCORD_WEBHOOK_URL: the webhook, as Discord's channel settings show it; it is a secret
-  DISCORD_BOT_TOKEN: a bot's token, with DISCORD_CHANNEL_ID; used where there is no webhook
+/// A record and a command that work when pasted, also from a terminal of 80 columns: longer lines would be broken.
+pub(crate) const EXAMPLE: &str = r#"Environment:
+  DISCORD_WEBHOOK_URL   the webhook, as the channel's settings show it; a secret
+  DISCORD_BOT_TOKEN     a bot's token, with DISCORD_CHANNEL_ID; used where
+                        there is no webhook
+  Each may come as NAME_FILE, a file with it.
 
-Exit codes: 0 sent, 1 Discord refused for good (a deleted webhook), 2 wrong usage, 3 worth a retry, 4 no or wrong
-credentials. What was not sent is shown on stderr.
+Exit codes:
+  0  sent
+  1  Discord refused it for good, as for a deleted webhook
+  2  wrong usage
+  3  worth a retry
+  4  no credentials, or wrong ones
+  What was not sent is shown on stderr.
 
 Example:
-  printf '%s' '{"kind":"RunRecord","run":"publisher-1790635538-3fa9c1","agent":"publisher","prompt":"A post about X",
-    "outcome":"rejected","stage":"qa","error":"the page has no title","branch":"agent/publisher-1790635538",
-    "base":"main","startedAt":"2026-11-22T22:00:00Z"}' |
-    notify-discord --dry-run"#;
+  printf '%s' '{"kind":"RunRecord","run":"publisher-1790635538-3fa9c1",
+    "agent":"publisher","prompt":"A post about X","outcome":"rejected",
+    "stage":"qa","error":"the page has no title",
+    "branch":"agent/publisher-1790635538","base":"main",
+    "startedAt":"2026-11-22T22:00:00Z"}' |
+    notify-discord --dry-run --plain"#;

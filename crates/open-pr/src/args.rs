@@ -55,16 +55,23 @@ impl Args {
     }
 }
 
-/// A record and a command that work when pasted.
+/// A record and a command that work when pasted, also from a terminal of 80 columns: longer lines would be broken.
 pub(crate) const EXAMPLE: &str = r#"Environment:
-  GITHUB_TOKEN, or GITHUB_TOKEN_FILE: a token with pull_requests:write, as mint-gh-token prints one
+  GITHUB_TOKEN   a token with pull_requests:write, as mint-gh-token prints one
+                 (or GITHUB_TOKEN_FILE, a file with it)
 
-Exit codes: 0 the pull request is open at the run's head (or there was nothing to open), 1 GitHub refused it for good,
-2 wrong usage, 3 worth a retry, 4 the token is missing or may not do it. With 1, 3 and 4 the record is printed too, with
-outcome pull-request-failed.
+Exit codes:
+  0  the pull request is open at the run's head, or there was nothing to open
+  1  GitHub refused it for good
+  2  wrong usage; nothing was done or printed
+  3  worth a retry
+  4  the token is missing, or may not do it
+  With 1, 3 and 4 the record is printed too, with what went wrong.
 
 Example:
-  printf '%s' '{"kind":"RunRecord","run":"publisher-1790635538-3fa9c1","agent":"publisher","prompt":"A post about X",
-    "outcome":"success","base":"main","startedAt":"2026-11-22T22:00:00Z","push":{"repository":"octo/blog",
-    "branch":"agent/publisher-1790635538","head":"2f0c1d7e9a4b5c6d7e8f90a1b2c3d4e5f6a7b8c9","operation":"created"}}' |
+  printf '%s' '{"kind":"RunRecord","run":"publisher-1790635538-3fa9c1",
+    "agent":"publisher","prompt":"A post about X","outcome":"success",
+    "base":"main","startedAt":"2026-11-22T22:00:00Z","push":{
+    "repository":"octo/blog","branch":"agent/publisher-1790635538",
+    "head":"2f0c1d7e9a4b5c6d7e8f90a1b2c3d4e5f6a7b8c9","operation":"created"}}' |
     open-pr --dry-run"#;

@@ -118,7 +118,7 @@ fn deliver(args: &Args, record: &mut RunRecord, redactor: &Redactor) -> anyhow::
     {
         say(&format!("warning: {error:#}"));
     }
-    let pull = settled(&pulls, &client, &wanted, pull)?;
+    let pull = settled(&pulls, &client, args.patience(), &wanted, pull)?;
     note(&pull);
     proved(&pull, &wanted)?;
     Ok(Printed::Nothing)
@@ -166,9 +166,15 @@ fn refresh(pulls: &Pulls<'_>, wanted: &Wanted, shown: &RunRecord, pull: Pull) ->
 }
 
 /// Reads it again until it is at the commit that was pushed.
-fn settled(pulls: &Pulls<'_>, client: &Client, wanted: &Wanted, mut pull: Pull) -> anyhow::Result<Pull> {
+fn settled(
+    pulls: &Pulls<'_>,
+    client: &Client,
+    patience: Duration,
+    wanted: &Wanted,
+    mut pull: Pull,
+) -> anyhow::Result<Pull> {
     for wait in SETTLING {
-        if pull.head.sha == wanted.head {
+        if pull.head.sha == wanted.head || wait > patience {
             break;
         }
         client.clock().sleep(wait);
