@@ -4,6 +4,9 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Discord's API, at the version that the piece is written against.
+const API_URL: &str = "https://discord.com/api/v10";
+
 /// Tell a Discord channel how a run ended.
 ///
 /// Reads run records on stdin (one, or JSON Lines), sends one message for each, and prints one JSON line for each
@@ -28,7 +31,7 @@ pub struct Args {
     pub once_file: Option<PathBuf>,
 
     /// Base of Discord's API, for the bot; a webhook's URL has its own
-    #[arg(long, value_name = "URL", env = "DISCORD_API_URL", default_value = "https://discord.com/api/v10")]
+    #[arg(long, value_name = "URL", env = "DISCORD_API_URL", default_value = API_URL)]
     pub api_url: String,
 
     /// How long one call to Discord is repeated while Discord cannot be reached or asks to wait, in seconds
@@ -41,6 +44,12 @@ pub struct Args {
 }
 
 impl Args {
+    /// [`Args::api_url`]; an empty variable counts as unset.
+    #[must_use]
+    pub fn api_url(&self) -> &str {
+        Some(self.api_url.trim()).filter(|url| !url.is_empty()).unwrap_or(API_URL)
+    }
+
     /// [`Args::retry_for`] as a time.
     #[must_use]
     pub fn patience(&self) -> Duration {

@@ -85,7 +85,7 @@ fn tell(args: &Args, records: &[RunRecord], told: &mut usize) -> anyhow::Result<
         bot: variable("DISCORD_BOT_TOKEN")?,
         channel: args.channel_id.as_deref(),
         thread: args.thread_id.as_deref(),
-        api: &args.api_url,
+        api: args.api_url(),
     })?;
     let client = Client::new("notify-discord", env!("CARGO_PKG_VERSION"));
     let discord = Discord { client: &client, policy: Policy::discord().within(args.patience()), target };

@@ -1,7 +1,8 @@
 //! A message as Discord takes it.
 //!
 //! The [text](crate::text) is always the message's content: who has turned link previews off sees no embed at all, and
-//! a notification on a phone shows the content. The embed beside it has the figures and the colour.
+//! a notification on a phone shows the content. The embed beside it has the figures and the colour. Beside an embed Discord
+//! adds its own preview of the text's link, if it may see the page; without an embed (`--plain`) it is told not to.
 
 use crate::markup::{escape, is_link};
 use crate::text::{Ending, For, text};
@@ -88,13 +89,10 @@ impl Message {
     /// The message about `record`; with `plain`, the text alone.
     #[must_use]
     pub fn new(record: &RunRecord, plain: bool) -> Self {
-        let (reader, embeds, flags) = if plain {
-            (For::Discord, Vec::new(), Some(SUPPRESS_EMBEDS))
-        } else {
-            (For::DiscordWithoutPreviews, vec![embed(record)], None)
-        };
+        let (embeds, flags) =
+            if plain { (Vec::new(), Some(SUPPRESS_EMBEDS)) } else { (vec![embed(record)], None) };
         let allowed_mentions = AllowedMentions::default();
-        Self { content: text(record, reader), embeds, allowed_mentions, flags }
+        Self { content: text(record, For::Discord), embeds, allowed_mentions, flags }
     }
 
     /// Changes with everything that a reader sees.
@@ -263,7 +261,7 @@ mod tests {
         assert_eq!(
             message,
             json!({
-                "content": "Publisher completed: \"A post about X\"\nPR: <https://github.com/octo/blog/pull/7>\n\
+                "content": "Publisher completed: \"A post about X\"\nPR: https://github.com/octo/blog/pull/7\n\
                             Branch: agent/publisher-1790635538",
                 "embeds": [{
                     "title": "octo/blog#7",

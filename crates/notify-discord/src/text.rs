@@ -21,9 +21,7 @@ const NAME_MAX: usize = 200;
 /// For whom the text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
-    /// Discord, with links that it makes no preview of.
-    DiscordWithoutPreviews,
-    /// Discord, with links as they are.
+    /// Discord: what would act as markup is escaped.
     Discord,
     /// A terminal: nothing is escaped.
     Terminal,
@@ -36,11 +34,7 @@ impl For {
     }
 
     fn link(self, url: &str) -> String {
-        match self {
-            Self::DiscordWithoutPreviews if is_link(url) => format!("<{url}>"),
-            Self::Discord if is_link(url) => url.to_owned(),
-            _ => self.text(url, NAME_MAX),
-        }
+        if is_link(url) && url.len() <= NAME_MAX { url.to_owned() } else { self.text(url, NAME_MAX) }
     }
 }
 
@@ -190,8 +184,6 @@ pub(crate) mod tests {
         let url = "https://github.com/octo/blog/pull/7";
         assert_eq!(text(&record, For::Discord), expected(url));
         assert_eq!(text(&record, For::Terminal), expected(url));
-        // Discord shows no angle brackets around a link.
-        assert_eq!(text(&record, For::DiscordWithoutPreviews), expected(&format!("<{url}>")));
     }
 
     /// P8, P9
@@ -271,7 +263,7 @@ pub(crate) mod tests {
         ));
         let mut record = delivered("x");
         record.pull_request.as_mut().unwrap().url = "https://x> @everyone".into();
-        assert!(text(&record, For::DiscordWithoutPreviews).contains("PR: https\\://x> @\u{200b}everyone"));
+        assert!(text(&record, For::Discord).contains("PR: https\\://x> @\u{200b}everyone"));
     }
 
     proptest! {
@@ -286,7 +278,7 @@ pub(crate) mod tests {
                     if failed {
                         record.fail(Outcome::Rejected, name.as_str(), error.as_str());
                     }
-                    for reader in [For::Discord, For::DiscordWithoutPreviews, For::Terminal] {
+                    for reader in [For::Discord, For::Terminal] {
                         let lines = lines(&record, reader);
                         prop_assert!(lines.iter().all(|line| !line.contains('\n')));
                         prop_assert!(units(&lines.join("\n")) <= 2000);

@@ -48,6 +48,12 @@ pub enum Draft {
 }
 
 impl Args {
+    /// [`Args::api_url`]; an empty variable counts as unset.
+    #[must_use]
+    pub fn api_url(&self) -> &str {
+        Some(self.api_url.trim()).filter(|url| !url.is_empty()).unwrap_or(api_client::github::API_URL)
+    }
+
     /// [`Args::retry_for`] as a time.
     #[must_use]
     pub fn patience(&self) -> Duration {

@@ -104,7 +104,7 @@ fn deliver(args: &Args, record: &mut RunRecord, redactor: &Redactor) -> anyhow::
     }
     let token = token()?;
     let client = Client::new("open-pr", env!("CARGO_PKG_VERSION"));
-    let api = Api::new(&client, &args.api_url)?.with_policy(Policy::github().within(args.patience()));
+    let api = Api::new(&client, args.api_url())?.with_policy(Policy::github().within(args.patience()));
     let pulls = Pulls::new(&api, &token, &wanted.repository)?;
 
     let (pull, operation) = find_or_open(&pulls, &wanted)?;

@@ -9,7 +9,7 @@ use message_text::{one_line, printable, shorten_middle};
 /// Stands after a character that would make the next ones act. It has no width.
 const BREAK: char = '\u{200b}';
 
-/// `text` without mentions (`@name`) and references (`#1`, `GH-1`, `…/issues/1`): a [`BREAK`] takes them apart.
+/// `text` without mentions (`@name`) and references (`#1`, `GH-1`, `…/issues/1`): a space of no width takes them apart.
 #[must_use]
 pub fn defang(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

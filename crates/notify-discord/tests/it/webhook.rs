@@ -12,10 +12,9 @@ fn a_success_reaches_the_channel_with_words_and_figures() {
 
     let messages = sandbox.discord().messages();
     let [message] = messages.as_slice() else { panic!("{messages:?}") };
-    // Discord shows a link in angle brackets without them, and without a preview.
     assert_eq!(
         message.content,
-        "Publisher completed: \"A post about X\"\nPR: <https://github.com/octo/blog/pull/7>\n\
+        "Publisher completed: \"A post about X\"\nPR: https://github.com/octo/blog/pull/7\n\
          Branch: agent/publisher-1790635538"
     );
     assert_eq!(message.embeds[0]["title"], "octo/blog#7");

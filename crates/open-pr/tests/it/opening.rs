@@ -221,7 +221,10 @@ fn github_is_asked_through_the_proxy_under_its_own_name() {
     let hub = Hub::new();
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), format!("{}\n", hub.token)).unwrap();
-    let mut open_pr = OpenPr::new().env("GITHUB_TOKEN_FILE", token.path().to_str().unwrap());
+    let mut open_pr = OpenPr::new()
+        .env("GITHUB_API_URL", "")
+        .env("GITHUB_REPOSITORY", "")
+        .env("GITHUB_TOKEN_FILE", token.path().to_str().unwrap());
     for (name, value) in hub.sandbox.environment() {
         open_pr = open_pr.env(&name, &value);
     }
