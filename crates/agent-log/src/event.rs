@@ -250,17 +250,50 @@ impl<'de> Visitor<'de> for HeadVisitor<'_> {
 
 /// The text of a block or a tool's result: a string, or a list of blocks of which those with text count.
 pub(crate) fn text_of(raw: &RawValue) -> String {
+    let json = raw.get();
+    text_in(json).or_else(|| text_in(&with_whole_characters(json))).unwrap_or_default()
+}
+
+fn text_in(json: &str) -> Option<String> {
     #[derive(Default, serde::Deserialize)]
     #[serde(default)]
     struct Part<'a> {
         #[serde(borrow)]
         text: Text<'a>,
     }
-    if let Ok(Text(Some(text))) = serde_json::from_str(raw.get()) {
-        return text.into_owned();
+    if let Text(Some(text)) = serde_json::from_str(json).ok()? {
+        return Some(text.into_owned());
     }
-    let parts: List<Maybe<Part<'_>>> = serde_json::from_str(raw.get()).unwrap_or_default();
-    parts.objects().filter_map(|part| part.text.get()).collect::<Vec<_>>().join("\n")
+    let parts: List<Maybe<Part<'_>>> = serde_json::from_str(json).ok()?;
+    Some(parts.objects().filter_map(|part| part.text.get()).collect::<Vec<_>>().join("\n"))
+}
+
+/// JSON whose strings were cut in the middle of a character: JavaScript writes the half that is left as `\ud83d`, which is
+/// JSON and no text. Each such half becomes U+FFFD.
+pub(crate) fn with_whole_characters(json: &str) -> String {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::with_capacity(json.len());
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(next) = memchr::memchr(b'\\', &json.as_bytes()[at..]) {
+        at += next;
+        match unit(at) {
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
+            Some(0xD800..=0xDFFF) => {
+                out.push_str(&json[copied..at]);
+                out.push_str("\\ufffd");
+                at += 6;
+                copied = at;
+            }
+            // The byte behind the backslash is escaped by it; JSON escapes nothing of more than a byte.
+            _ => at = (at + 2).min(json.len()),
+        }
+    }
+    out.push_str(&json[copied..]);
+    out
 }
 
 /// A string; anything else counts as absent.

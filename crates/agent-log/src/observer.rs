@@ -120,10 +120,18 @@ impl Observer {
 
     /// Takes a line, which has been redacted. `false` if it is no event.
     pub fn line(&mut self, line: &str, view: &mut impl View) -> bool {
-        let Ok(event) = event::read(line) else {
-            self.malformed += 1;
-            view.notice(&Notice::Malformed { line });
-            return false;
+        let mended;
+        let event = match event::read(line) {
+            Ok(event) => event,
+            Err(event::NoEvent) => {
+                mended = event::with_whole_characters(line);
+                let Ok(event) = event::read(&mended) else {
+                    self.malformed += 1;
+                    view.notice(&Notice::Malformed { line });
+                    return false;
+                };
+                event
+            }
         };
         self.events += 1;
         match event.kind.get() {

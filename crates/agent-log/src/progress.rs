@@ -12,12 +12,13 @@ use std::io::{self, IsTerminal as _};
 /// The view that suits stderr: [`Live`] on a terminal, else [`Plain`].
 #[must_use]
 pub fn auto() -> Box<dyn View + Send> {
-    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    if io::stderr().is_terminal() && !is_dumb {
-        Box::new(Live::new())
-    } else {
-        Box::new(Plain::new(io::stderr()))
-    }
+    if suits_live() { Box::new(Live::new()) } else { Box::new(Plain::new(io::stderr())) }
+}
+
+/// Whether stderr is a terminal on which something can be redrawn.
+#[must_use]
+pub fn suits_live() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// Whether stderr shows colours, and wants them: see <https://no-color.org>.

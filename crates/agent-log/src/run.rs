@@ -49,7 +49,7 @@ fn stdin() -> anyhow::Result<io::Stdin> {
 }
 
 fn streamed(args: &Args, redactor: &Redactor, input: io::Stdin) -> anyhow::Result<AgentReport> {
-    let view = view(args);
+    let (view, is_live) = view(args);
     let mut events = EventStream::new(redactor, view);
     // Unbuffered: what has come is read in large pieces and written in as large ones.
     let mut stdout = unbuffered(&io::stdout())?;
@@ -61,6 +61,10 @@ fn streamed(args: &Args, redactor: &Redactor, input: io::Stdin) -> anyhow::Resul
     serde_json::to_writer(&mut out, &report).context("writing JSON")?;
     out.push(b'\n');
     output::checked(stdout.write_all(&out))?;
+    if is_live {
+        // In the place of the figures that were redrawn.
+        let _ = io::stderr().write_all(summary::text(&report, crate::progress::has_colours()).as_bytes());
+    }
     Ok(report)
 }
 
@@ -126,19 +130,23 @@ fn unbuffered(stream: &impl std::os::fd::AsFd) -> anyhow::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned().context("opening a standard stream")?))
 }
 
-/// The view on stderr that was asked for. A library's user gets the same with [`crate::progress::auto`].
-fn view(args: &Args) -> Box<dyn View> {
-    if args.quiet {
-        return Box::new(());
-    }
-    match args.progress {
-        ProgressMode::None => Box::new(()),
-        ProgressMode::Plain => Box::new(Plain::new(io::stderr())),
-        ProgressMode::Live => Box::new(Live::new()),
+/// The view on stderr that was asked for, and whether it is redrawn.
+fn view(args: &Args) -> (Box<dyn View>, bool) {
+    let mode = match args.progress {
+        _ if args.quiet => ProgressMode::None,
         // A terminal that shows the events has no room for a view that is redrawn.
-        ProgressMode::Auto if io::stdout().is_terminal() => Box::new(Plain::new(io::stderr())),
-        ProgressMode::Auto => crate::progress::auto(),
-    }
+        ProgressMode::Auto if crate::progress::suits_live() && !io::stdout().is_terminal() => {
+            ProgressMode::Live
+        }
+        ProgressMode::Auto => ProgressMode::Plain,
+        asked => asked,
+    };
+    let view: Box<dyn View> = match mode {
+        ProgressMode::Live => Box::new(Live::new()),
+        ProgressMode::None => Box::new(()),
+        ProgressMode::Plain | ProgressMode::Auto => Box::new(Plain::new(io::stderr())),
+    };
+    (view, mode == ProgressMode::Live)
 }
 
 fn colours(mode: ProgressMode) -> bool {

@@ -27,6 +27,12 @@ pub fn count(number: u64) -> String {
     }
 }
 
+/// `1 call`, `2 calls`.
+#[must_use]
+pub fn calls(number: u64) -> String {
+    format!("{number} call{}", if number == 1 { "" } else { "s" })
+}
+
 /// The report over several lines.
 #[must_use]
 pub fn text(report: &AgentReport, colours: bool) -> String {
@@ -61,10 +67,10 @@ pub fn text(report: &AgentReport, colours: bool) -> String {
     row(
         "used",
         &format!(
-            "{} · {} turns · {} tool calls · {} tokens in, {} out, {} cached · ${:.4}",
+            "{} · {} turns · {} · {} tokens in, {} out, {} cached · ${:.4}",
             duration(Duration::from_millis(report.duration_ms)),
             report.turns,
-            report.tool_calls,
+            calls(report.tool_calls),
             count(tokens.input.saturating_add(tokens.cache_write)),
             count(tokens.output),
             count(tokens.cache_read),
@@ -83,7 +89,7 @@ pub fn text(report: &AgentReport, colours: bool) -> String {
         };
         let name = text::line(&agent.agent_type, 40);
         let about = agent.description.as_deref().map(|about| text::line(about, 80)).unwrap_or_default();
-        row("subagent", &format!("{name}: {about} · {} calls · {}", agent.tool_calls, said.trim_end()));
+        row("subagent", &format!("{name}: {about} · {} · {}", calls(agent.tool_calls), said.trim_end()));
     }
     for server in report.mcp_servers.iter().filter(|server| server.status != "connected") {
         row("mcp", &format!("{} is {}", text::line(&server.name, 80), text::line(&server.status, 40)));

@@ -15,6 +15,17 @@ const LONGEST_HELD: usize = 64 * 1024;
 /// What stands before a place decides too: a backslash, the beginning of a token.
 const LOOK_BEHIND: usize = 128;
 
+/// How far a text may be let out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// As far as what follows cannot matter.
+    LookAhead,
+    /// To the last line end.
+    Line,
+    /// All of it: nothing follows.
+    End,
+}
+
 /// Redacts a text piece by piece. Made by [`Redactor::stream`].
 pub struct Stream<'r> {
     redactor: &'r Redactor,
@@ -40,21 +51,35 @@ impl<'r> Stream<'r> {
         for piece in piece.chunks(LONGEST_HELD) {
             self.buffer.extend_from_slice(piece);
             if self.buffer.len() - self.done >= enough {
-                self.settle(out, false);
+                self.settle(out, Until::LookAhead);
             }
+        }
+    }
+
+    /// As [`Stream::push`], and lets lines out as soon as they are complete: for text that somebody watches. A secret
+    /// that spans lines is found if it is a private key, or if each of its lines is long enough to be one.
+    pub fn push_lines(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        self.push(piece, out);
+        if piece.contains(&b'\n') {
+            self.settle(out, Until::Line);
         }
     }
 
     /// The text is at its end: appends what was held back. The stream can then take another text.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        self.settle(out, true);
+        self.settle(out, Until::End);
         *self = Self::new(self.redactor);
     }
 
-    fn settle(&mut self, out: &mut Vec<u8>, last: bool) {
+    fn settle(&mut self, out: &mut Vec<u8>, until: Until) {
         let text = &self.buffer;
         let length = text.len();
-        let mut limit = if last { length } else { length.saturating_sub(self.redactor.look_ahead()) };
+        let last = until == Until::End;
+        let mut limit = match until {
+            Until::End => length,
+            Until::Line => memchr::memrchr(b'\n', text).map_or(0, |line_end| line_end + 1).max(self.done),
+            Until::LookAhead => length.saturating_sub(self.redactor.look_ahead()),
+        };
         // An escaped solidus at the very end may go on in the next piece.
         let goes_on = |end: usize| !last && end + 2 > length;
         let mut at = self.done;
@@ -76,7 +101,9 @@ impl<'r> Stream<'r> {
             if start >= limit {
                 break;
             }
-            if end > limit && !last && length - start < LONGEST_HELD {
+            // A key that is at a line's end may go on in the next line.
+            let goes_beyond = end > limit || (until == Until::Line && end == limit);
+            if goes_beyond && !last && length - start < LONGEST_HELD {
                 limit = start;
                 break;
             }

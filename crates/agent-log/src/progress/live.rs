@@ -6,7 +6,7 @@
 
 use super::plain::told;
 use crate::notice::{Notice, View};
-use crate::summary::{count, duration};
+use crate::summary::{calls, count, duration};
 use crate::text;
 use agent_task::record::Tokens;
 use std::io::{self, Write};
@@ -173,7 +173,7 @@ impl Screen {
                     format!("{word} {}", text::line(verdict.reason.as_deref().unwrap_or_default(), 200))
                 });
                 let line =
-                    format!("{} {}  {said} ({tool_calls} calls{took})", mark(bad), text::line(agent, 40));
+                    format!("{} {}  {said} ({}{took})", mark(bad), text::line(agent, 40), calls(*tool_calls));
                 vec![(if bad { Colour::Bad } else { Colour::Good }, line)]
             }
             Notice::Tokens { total } => {
@@ -287,12 +287,12 @@ impl Screen {
         let tokens = self.tokens;
         let read = tokens.input.saturating_add(tokens.cache_read).saturating_add(tokens.cache_write);
         let mut figures = format!(
-            "{} · {} · {} calls · {} tokens in, {} out",
+            "{} · {} · {} · {} tokens in, {} out",
             duration(Duration::from_secs(self.began.elapsed().as_secs()))
                 .replace(".0s", "s")
                 .replace("0ms", "0s"),
             self.state,
-            self.calls,
+            calls(self.calls),
             count(read),
             count(tokens.output),
         );

@@ -1,7 +1,7 @@
 //! A line for each thing of interest, as `kubectl logs` shows it.
 
 use crate::notice::{Notice, View};
-use crate::summary::count;
+use crate::summary::{calls, count};
 use crate::text;
 use std::io::Write;
 use std::time::Instant;
@@ -55,7 +55,7 @@ pub(super) fn told(notice: &Notice<'_>) -> Option<String> {
                 None if *failed => "failed".to_owned(),
                 None => "done".to_owned(),
             };
-            format!("{} ended: {}, {tool_calls} tool calls", text::line(agent, 40), how.trim_end())
+            format!("{} ended: {}, {}", text::line(agent, 40), how.trim_end(), calls(*tool_calls))
         }
         Notice::Said { agent, text: said } => {
             let said = short(said);

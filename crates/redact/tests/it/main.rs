@@ -111,3 +111,20 @@ fn a_stream_of_one_endless_token_is_held_in_bounded_memory() {
     stream.finish(&mut out);
     assert_eq!(out, b"[redacted:github-token] end");
 }
+
+/// P6
+#[test]
+fn a_watched_stream_lets_lines_out_at_once_and_holds_a_key_until_its_end() {
+    let redactor = redactor();
+    let mut stream = redactor.stream();
+    let mut let_out = |piece: &str| {
+        let mut out = Vec::new();
+        stream.push_lines(piece.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(let_out("first\nsecond ghs_"), "first\n");
+    assert_eq!(let_out(&format!("{}\n", &TOKEN[4..])), "second [redacted:github-token]\n");
+    let (head, rest) = KEY.split_once('\n').unwrap();
+    assert_eq!(let_out(&format!("a key\n{head}\n")), "a key\n");
+    assert_eq!(let_out(&format!("{rest}\nlast\n")), "[redacted:private-key]\nlast\n");
+}
