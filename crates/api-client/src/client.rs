@@ -87,6 +87,11 @@ impl Client {
         &*self.clock
     }
 
+    /// Prints a line for people, behind the piece's name.
+    pub fn tell(&self, line: &str) {
+        (self.tell)(line);
+    }
+
     /// Sends `request` until there is an answer that time will not change, whatever its status; redirects are answers too.
     /// One call takes 30 s at most, everything together `policy.total` and that.
     ///
@@ -116,7 +121,7 @@ impl Client {
                 (Decision::Take, Ok(response)) => return Ok(response),
                 (Decision::Retry(wait), outcome) => {
                     let last = describe(&outcome, request);
-                    (self.tell)(&format!("{} {last}: waiting {}", policy.service, retry::span(wait)));
+                    self.tell(&format!("{} {last}: waiting {}", policy.service, retry::span(wait)));
                     self.clock.sleep(wait);
                 }
                 (Decision::Stop(stop), outcome) => {
