@@ -115,6 +115,8 @@ impl AgentEvents {
             let _ = transcript.write_all(&self.clean);
         }
         self.clean.clear();
+        // One long line must not keep its memory for the rest of the run.
+        self.clean.shrink_to(1 << 20);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::publication::{self, Refusal, Step};
 use crate::remote::{Helper, Remote, shell_word};
 use crate::store::Store;
 use agent_task::{Exit, Outcome, Push, RunRecord, Stage, names, secret};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use git2::Oid;
 use piece::Fault;
 use redact::Redactor;
@@ -136,8 +136,8 @@ impl Publication<'_> {
                 return Err(invalid(format!("the remote has no branch {}", record.base)));
             };
             let history = self.history(&base, &base_tip, &head, record.base_commit.as_deref())?;
-            record.commits = history.own;
-            if history.own == 0 {
+            record.commits = history.own()?;
+            if record.commits == 0 {
                 if record.outcome.is_success() {
                     record.outcome = Outcome::NoChange;
                 }
@@ -156,10 +156,15 @@ impl Publication<'_> {
                 }
                 Step::Push(operation) => {
                     let answer = self.remote.push(&head, &name, branch_tip.as_deref().unwrap_or_default())?;
-                    if answer.success {
-                        self.prove(&reference, &head)?;
+                    // An answer that was lost or that belies itself: what counts is what the remote has.
+                    let has = self.tip(&reference);
+                    if matches!(&has, Ok(Some(tip)) if *tip == head) {
                         record.push = Some(self.pushed(&name, &head, operation));
                         return Ok(());
+                    }
+                    if answer.success {
+                        let has = has?.unwrap_or_else(|| "nothing".to_owned());
+                        bail!("the remote took the push, and has {has} at {reference}");
                     }
                     let refusal = publication::refusal(&answer.stdout, &answer.stderr);
                     if !refusal.stale {
@@ -190,15 +195,11 @@ impl Publication<'_> {
         }
     }
 
-    /// That git was content does not show that the remote has it.
-    fn prove(&self, reference: &str, head: &str) -> anyhow::Result<()> {
+    /// What the remote has there.
+    fn tip(&self, reference: &str) -> anyhow::Result<Option<String>> {
         let tips = self.remote.tips([reference])?;
         let [tip] = tips.map_err(|answer| Refused(publication::refusal(&answer.stdout, &answer.stderr)))?;
-        anyhow::ensure!(
-            tip.as_deref() == Some(head),
-            "the remote took the push, and has {tip:?} at {reference}"
-        );
-        Ok(())
+        Ok(tip)
     }
 
     fn history(
@@ -207,7 +208,7 @@ impl Publication<'_> {
         base_tip: &str,
         head: &str,
         began_at: Option<&str>,
-    ) -> anyhow::Result<History> {
+    ) -> anyhow::Result<History<'_>> {
         let id = |text: &str| Oid::from_str(text).map_err(|_| invalid(format!("'{text}' is no commit")));
         let (base_tip, head) = (id(base_tip)?, id(head)?);
         if self.remote.repository()?.find_commit(base_tip).is_err() {
@@ -217,49 +218,56 @@ impl Publication<'_> {
                 return Err(Refused(publication::refusal(&answer.stdout, &answer.stderr)).into());
             }
         }
-        let repository = self.remote.repository()?;
-        repository
-            .find_commit(head)
-            .map_err(|_| invalid(format!("the branch's commit {head} is not in the workspace")))?;
-        if repository.merge_base(head, base_tip).is_err() {
+        if self.remote.repository()?.find_commit(head).is_err() {
+            return Err(invalid(format!("the branch's commit {head} is not in the workspace")));
+        }
+        let history = History { remote: self.remote, base_tip: base_tip.to_string(), head: head.to_string() };
+        if !history.is_related()? {
             return Err(invalid("the branch has no history in common with the remote's base branch"));
         }
         if let Some(began_at) = began_at {
-            let began_at = id(began_at)?;
-            let descends =
-                began_at == head || repository.graph_descendant_of(head, began_at).unwrap_or(false);
-            if !descends {
+            let began_at = id(began_at)?.to_string();
+            if !history.descends(&history.head, &began_at)? {
                 return Err(invalid(format!(
                     "the branch does not descend from {began_at}, where the run began"
                 )));
             }
         }
-        let (own, _) = repository
-            .graph_ahead_behind(head, base_tip)
-            .map_err(|error| invalid(format!("the branch's history cannot be read: {}", error.message())))?;
-        Ok(History { own: own as u64, repository, base_tip, head })
+        Ok(history)
     }
 }
 
-/// The branch's history beside the remote's base.
-struct History {
-    /// Commits that the base has not.
-    own: u64,
-    repository: git2::Repository,
-    base_tip: Oid,
-    head: Oid,
+/// The branch's history beside the remote's base. Asked of git and not of libgit2, which goes beyond the end of a shallow
+/// history.
+struct History<'a> {
+    remote: &'a Remote<'a>,
+    base_tip: String,
+    head: String,
 }
 
-impl History {
-    /// Whether a commit is one of those that the branch has and the base has not.
+impl History<'_> {
+    fn is_related(&self) -> anyhow::Result<bool> {
+        Ok(self.remote.git(&["merge-base", &self.head, &self.base_tip])?.success)
+    }
+
+    fn descends(&self, commit: &str, from: &str) -> anyhow::Result<bool> {
+        Ok(self.remote.git(&["merge-base", "--is-ancestor", from, commit])?.success)
+    }
+
+    /// How many commits the branch has, and the base has not.
+    fn own(&self) -> anyhow::Result<u64> {
+        let not_base = format!("^{}", self.base_tip);
+        let answer = self.remote.git(&["rev-list", "--count", &self.head, &not_base])?;
+        answer.stdout.trim().parse().map_err(|_| invalid("the branch's history cannot be read"))
+    }
+
+    /// Whether a commit is one of those.
     fn is_own(&self, commit: &str) -> anyhow::Result<bool> {
-        let Ok(commit) = Oid::from_str(commit) else { return Ok(false) };
-        if self.repository.find_commit(commit).is_err() {
-            return Ok(false);
-        }
-        let below =
-            |of: Oid| of == commit || self.repository.graph_descendant_of(of, commit).unwrap_or(false);
-        Ok(below(self.head) && !below(self.base_tip))
+        let known = match Oid::from_str(commit) {
+            Ok(commit) => self.remote.repository()?.find_commit(commit).is_ok(),
+            Err(_) => false,
+        };
+        Ok(known && self.descends(&self.head, commit)? && !self.descends(&self.base_tip, commit)?)
     }
 }
 

@@ -151,7 +151,8 @@ impl<'a> Remote<'a> {
         git2::Repository::open_bare(self.git_dir()).context("opening the repository for the push")
     }
 
-    fn git(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
+    /// Runs git in the repository.
+    pub(crate) fn git(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
         let mut command = Command::new("git");
         command
             .arg("--git-dir")

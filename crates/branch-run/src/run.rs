@@ -172,8 +172,13 @@ fn read_out(
     }
 }
 
-fn view(_progress: Progress) -> Box<dyn View + Send> {
-    Box::new(())
+fn view(progress: Progress) -> Box<dyn View + Send> {
+    match progress {
+        Progress::Auto => agent_log::progress::auto(),
+        Progress::Live => Box::new(agent_log::progress::Live::new()),
+        Progress::Plain => Box::new(agent_log::progress::Plain::new(std::io::stderr())),
+        Progress::None => Box::new(()),
+    }
 }
 
 /// To the file first: it is what the next stage reads.

@@ -12,6 +12,7 @@ use git2::{
 };
 use jiff::Timestamp;
 use piece::Fault;
+use std::collections::{BinaryHeap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Who commits where git knows nobody.
@@ -210,9 +211,7 @@ impl Workspace {
             .ok()
             .and_then(|branch| branch.peel_to_commit().ok())
             .map(|c| c.id());
-        let holds = |one: Oid, other: Oid| {
-            one == other || repository.graph_descendant_of(one, other).unwrap_or(false)
-        };
+        let holds = |one: Oid, other: Oid| descends(&repository, one, other);
         // A branch that was deleted or renamed had at least its first commit.
         let before = tip.unwrap_or(start.commit);
         let facts =
@@ -450,11 +449,30 @@ fn put_back(repository: &Repository, start: &Start, head: Oid) -> anyhow::Result
             continue;
         };
         let moved = now.id() != tip.commit;
-        if moved && (now.id() == head || repository.graph_descendant_of(head, now.id()).unwrap_or(false)) {
+        if moved && descends(repository, head, now.id()) {
             point(repository, &tip.reference, tip.commit, "branch-run: the work is on the run's branch")?;
         }
     }
     Ok(())
+}
+
+/// Whether `commit` is `ancestor` or has it behind it. Walked by the commits as they are: libgit2's own answer is an error
+/// in a shallow clone. The newest go first, so that what is near is found soon.
+fn descends(repository: &Repository, commit: Oid, ancestor: Oid) -> bool {
+    let mut seen = HashSet::from([commit]);
+    let mut next = BinaryHeap::from([(0, commit)]);
+    while let Some((_, commit)) = next.pop() {
+        if commit == ancestor {
+            return true;
+        }
+        let Ok(commit) = repository.find_commit(commit) else { continue };
+        for parent in commit.parents() {
+            if seen.insert(parent.id()) {
+                next.push((parent.time().seconds(), parent.id()));
+            }
+        }
+    }
+    false
 }
 
 fn count(repository: &Repository, from: Oid, to: Oid) -> anyhow::Result<u64> {

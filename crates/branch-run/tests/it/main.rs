@@ -1,6 +1,6 @@
 //! `branch-run` as it is used: the built program, real repositories, commands that are small shell scripts.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 /// Branches: their names, and where they point when the command left HEAD elsewhere.
 mod branches;
@@ -11,4 +11,8 @@ mod endings;
 /// What the command is given, and what is refused before it runs.
 mod surroundings;
 
+/// A workspace that tries to have `push` do its bidding.
+mod hostile;
 mod place;
+/// `push`, against a real git server behind tokens.
+mod pushing;
