@@ -20,7 +20,7 @@ use std::time::Duration;
                   field, an object is merged, a list or a text replaces.\n\n\
                   Examples:\n  \
                   mcp-config --agent writer\n  \
-                  echo '{\"mcpServers\":{\"mine\":{\"command\":\"sh\",\"args\":[\"-c\",\"exec my-mcp\"]}}}' | mcp-config --agent writer --overlay -\n  \
+                  echo '{\"mcpServers\":{\"x\":{\"command\":\"cat\"}}}' | mcp-config --agent writer --overlay -\n  \
                   mcp-config --agent publisher | mcp-config check\n  \
                   echo '{\"mcpServers\":{}}' | mcp-config env\n\n\
                   Exit codes: 0 done; 1 a server is dead; 2 the configuration or the call is wrong; 3 a server could not be reached; \

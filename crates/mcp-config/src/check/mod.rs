@@ -63,6 +63,19 @@ pub(crate) struct Looked {
     stderr: String,
 }
 
+/// How long a server may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    time: Duration,
+    deadline: Instant,
+}
+
+impl Limit {
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
 enum News {
     Looked(usize, Box<Looked>),
     Stopped(&'static str),
@@ -96,7 +109,7 @@ pub(crate) fn run(
     let (news, arrivals) = channel();
     let mut stops = Vec::new();
     let began = Instant::now();
-    let deadline = began + asked.timeout;
+    let limit = Limit { time: asked.timeout, deadline: began + asked.timeout };
     // A signal that comes before the first server was started must stop that one too.
     let signals = processes::signals()?;
     let mut pending = 0_usize;
@@ -109,8 +122,8 @@ pub(crate) fn run(
         }
         let look = move || {
             let looked = match server {
-                Server::Stdio(server) => stdio::look(&server, &inherited, events, &inbox, deadline),
-                Server::Remote(server) => remote::look(&server, deadline),
+                Server::Stdio(server) => stdio::look(&server, &inherited, events, &inbox, limit),
+                Server::Remote(server) => remote::look(&server, limit),
             };
             // Nobody waits any more where a signal came.
             let _ = news.send(News::Looked(index, Box::new(looked)));

@@ -3,8 +3,8 @@
 //! A redirect is not followed: no header reaches a host that the configuration does not name. The URL may hold a secret and is
 //! never told; messages name the host.
 
-use super::Looked;
 use super::protocol::{Failure, Found, Meaning, Wire, meaning, messages, shake_hands, shortened};
+use super::{Limit, Looked};
 use crate::config::{Remote, RemoteType};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read};
@@ -18,10 +18,10 @@ const BODY_MAX: u64 = 16 * 1024 * 1024;
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Asks the server for its tools.
-pub(super) fn look(server: &Remote, deadline: Instant) -> Looked {
+pub(super) fn look(server: &Remote, limit: Limit) -> Looked {
     let began = Instant::now();
     let mut found = Found::default();
-    let failure = Http::new(server, deadline).and_then(|http| match server.transport {
+    let failure = Http::new(server, limit).and_then(|http| match server.transport {
         RemoteType::Http => {
             let mut wire = Streamable { http, session: None, version: None };
             let result = shake_hands(&mut wire, began, &mut found);
@@ -40,14 +40,13 @@ struct Http {
     host: String,
     headers: Vec<(String, String)>,
     transport: RemoteType,
-    deadline: Instant,
-    limit: Duration,
+    limit: Limit,
 }
 
 type Answer = http::Response<ureq::Body>;
 
 impl Http {
-    fn new(server: &Remote, deadline: Instant) -> Result<Self, Failure> {
+    fn new(server: &Remote, limit: Limit) -> Result<Self, Failure> {
         let url = Url::parse(&server.url).map_err(|_| Failure::dead("its url is not a URL"))?;
         let host = url.host_str().unwrap_or_default();
         let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
@@ -69,9 +68,8 @@ impl Http {
             config = config.tls_config(tls);
         }
         let headers = server.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let limit = deadline.saturating_duration_since(Instant::now());
         let agent = config.build().new_agent();
-        Ok(Self { agent, url, host, headers, transport: server.transport, deadline, limit })
+        Ok(Self { agent, url, host, headers, transport: server.transport, limit })
     }
 
     /// Sends a request; any status of success is an answer.
@@ -111,7 +109,7 @@ impl Http {
     }
 
     fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.limit.left()
     }
 
     /// What a status other than success means.
@@ -155,7 +153,9 @@ impl Http {
             None
         };
         match error {
-            E::Timeout(_) => Failure::unreachable(format!("no answer from {host} within {:?}", self.limit)),
+            E::Timeout(_) => {
+                Failure::unreachable(format!("no answer from {host} within {:?}", self.limit.time))
+            }
             E::HostNotFound => Failure::unreachable(format!("there is no host {host}")),
             E::ConnectionFailed => Failure::unreachable(format!("no connection to {host}")),
             E::ConnectProxyFailed(text) => {
@@ -180,7 +180,10 @@ impl Http {
     /// Reading the body went wrong.
     fn cut_off(&self, error: &std::io::Error) -> Failure {
         if self.left().is_zero() || error.kind() == std::io::ErrorKind::TimedOut {
-            return Failure::unreachable(format!("no answer from {} within {:?}", self.host, self.limit));
+            return Failure::unreachable(format!(
+                "no answer from {} within {:?}",
+                self.host, self.limit.time
+            ));
         }
         Failure::unreachable(format!("the answer of {} broke off", self.host))
     }
@@ -333,7 +336,7 @@ fn next_event(http: &Http, events: &Receiver<std::io::Result<SentEvent>>) -> Res
         Ok(Ok(event)) => Ok(event),
         Ok(Err(error)) => Err(http.cut_off(&error)),
         Err(RecvTimeoutError::Timeout) => {
-            Err(Failure::unreachable(format!("no answer from {} within {:?}", http.host, http.limit)))
+            Err(Failure::unreachable(format!("no answer from {} within {:?}", http.host, http.limit.time)))
         }
         Err(RecvTimeoutError::Disconnected) => {
             Err(Failure::dead(format!("{} ended its events without a response", http.host)))

@@ -3,8 +3,8 @@
 //! It gets a process group of its own, and that group is gone when [`look`] returns: its stdin is closed, which asks it to end;
 //! then come TERM and KILL.
 
-use super::Looked;
 use super::protocol::{Failure, Found, Meaning, Wire, meaning, messages, shake_hands, shortened};
+use super::{Limit, Looked};
 use crate::config::Stdio;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde_json::Value;
@@ -60,18 +60,18 @@ pub(super) fn look(
     inherited: &[(OsString, OsString)],
     events: Sender<Event>,
     inbox: &Receiver<Event>,
-    deadline: Instant,
+    limit: Limit,
 ) -> Looked {
     let began = Instant::now();
     let mut found = Found::default();
-    let mut running = match Running::start(server, inherited, events, inbox, deadline) {
+    let mut running = match Running::start(server, inherited, events, inbox, limit) {
         Ok(running) => running,
         Err(failure) => {
             return Looked { found, failure: Some(failure), warning: None, stderr: String::new() };
         }
     };
     let failure = shake_hands(&mut running, began, &mut found).err();
-    running.finish(found, failure, deadline.saturating_duration_since(began))
+    running.finish(found, failure)
 }
 
 struct Running<'i> {
@@ -80,7 +80,7 @@ struct Running<'i> {
     stdin: Option<ChildStdin>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
     inbox: &'i Receiver<Event>,
-    deadline: Instant,
+    limit: Limit,
     /// The first line on stdout that is no message.
     noise: Option<String>,
     errors_ended: bool,
@@ -101,7 +101,7 @@ impl<'i> Running<'i> {
         inherited: &[(OsString, OsString)],
         events: Sender<Event>,
         inbox: &'i Receiver<Event>,
-        deadline: Instant,
+        limit: Limit,
     ) -> Result<Self, Failure> {
         let mut command = Command::new(&server.command);
         command.args(&server.args).env_clear().envs(inherited.iter().map(|(name, value)| (name, value)));
@@ -142,7 +142,7 @@ impl<'i> Running<'i> {
             stdin,
             stderr: kept,
             inbox,
-            deadline,
+            limit,
             noise: None,
             errors_ended: false,
             exited: false,
@@ -211,22 +211,26 @@ impl<'i> Running<'i> {
     }
 
     /// Ends the process and its group, and tells how it went.
-    fn finish(mut self, found: Found, failure: Option<Failure>, limit: Duration) -> Looked {
+    fn finish(mut self, found: Found, failure: Option<Failure>) -> Looked {
+        let silent = failure.as_ref().is_some_and(|failure| failure.text == end::OUTPUT);
+        if silent && !self.exited {
+            // Its exit code is told only where it ended by itself, and not because its stdin is closed.
+            self.await_exit(LAST_WORDS);
+        }
+        let by_itself = self.exited;
         drop(self.stdin.take());
         let hung = failure.as_ref().is_some_and(|failure| failure.text == end::TIME);
-        let mut ended_by_us = false;
         if !hung && !self.stop {
             self.await_exit(GRACE);
         }
         if !self.exited {
-            ended_by_us = true;
             self.signal(Signal::TERM);
             self.await_exit(GRACE);
         }
         // What it started and left in its group goes with it, and so does what did not listen.
         self.signal(Signal::KILL);
         self.await_exit(Duration::from_secs(5));
-        let status = self.child.wait().ok().filter(|_| !ended_by_us);
+        let status = self.child.wait().ok().filter(|_| by_itself);
         if failure.is_some() {
             let until = Instant::now() + LAST_WORDS;
             while !self.errors_ended {
@@ -241,7 +245,7 @@ impl<'i> Running<'i> {
             self.stderr.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         let noise = self.noise.map(|line| format!("it wrote to stdout what is no message: '{line}'"));
         let failure = failure.map(|failure| Failure {
-            text: said_in_full(&failure.text, &found, status, limit, noise.as_deref()),
+            text: said_in_full(&failure.text, &found, status, self.limit.time, noise.as_deref()),
             ..failure
         });
         let warning = noise.filter(|_| failure.is_none());
@@ -253,7 +257,7 @@ impl Wire for Running<'_> {
     fn ask(&mut self, id: u64, message: &Value) -> Result<Value, Failure> {
         self.write(message)?;
         loop {
-            let line = self.line(self.deadline)?;
+            let line = self.line(self.limit.deadline)?;
             let Some(messages) = messages(&line) else {
                 if !line.iter().all(u8::is_ascii_whitespace) {
                     self.noise.get_or_insert_with(|| shortened(&String::from_utf8_lossy(&line)));
