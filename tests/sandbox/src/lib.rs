@@ -38,10 +38,13 @@
 
 mod authority;
 mod clock;
+pub mod command;
+mod control;
 mod discord;
 mod fault;
 mod github;
 mod model;
+pub mod page;
 mod proxy;
 mod server;
 mod shared;
@@ -55,6 +58,7 @@ pub use shared::Request;
 
 use anyhow::Context as _;
 use authority::Authority;
+use control::Control;
 use proxy::{Hosts, Proxy};
 use shared::{Shared, observed};
 use std::future::Future;
@@ -86,7 +90,8 @@ impl Sandbox {
     /// # Errors
     /// No port, no directory for the repositories, no entropy for the keys.
     pub fn start() -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("sandbox-").tempdir().context("making a directory")?;
+        let directory =
+            tempfile::Builder::new().prefix("sandbox-").tempdir().context("making a directory")?;
         let path = directory.path().to_owned();
         Self::start_with(path, Some(directory))
     }
@@ -120,7 +125,9 @@ impl Sandbox {
         let proxy = Proxy { shared: shared.clone(), authority, hosts: hosts.clone() };
         drop(entered);
         let (stop, stopped) = oneshot::channel();
-        let served = serve(shared.clone(), hosts, Arc::new(proxy))?;
+        let control =
+            Control { shared: shared.clone(), github: Arc::clone(&github), discord: Arc::clone(&discord) };
+        let served = serve(&shared, hosts, Arc::new(proxy), control.router())?;
         let ending = shared.clone();
         let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
             runtime.block_on(async {
@@ -244,7 +251,12 @@ impl Drop for Sandbox {
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What is to run: an acceptor for each socket.
-fn serve(shared: Shared, hosts: Hosts, proxy: Arc<Proxy>) -> std::io::Result<Vec<Task>> {
+fn serve(
+    shared: &Shared,
+    hosts: Hosts,
+    proxy: Arc<Proxy>,
+    control: axum::Router,
+) -> std::io::Result<Vec<Task>> {
     let listeners = shared.listeners();
     let plain = |listener: &TcpListener, router: axum::Router| -> std::io::Result<Task> {
         let listener = listener.try_clone()?;
@@ -256,6 +268,7 @@ fn serve(shared: Shared, hosts: Hosts, proxy: Arc<Proxy>) -> std::io::Result<Vec
         plain(&listeners.git, hosts.git)?,
         plain(&listeners.discord, hosts.discord)?,
         plain(&listeners.model, hosts.model)?,
+        plain(&listeners.control, control)?,
         Box::pin(server::accept(through_proxy, move |stream| Arc::clone(&proxy).connection(stream))),
     ])
 }

@@ -76,14 +76,17 @@ impl Proxy {
             format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(default))
         });
         let method = request.method().clone();
-        let number = self.shared.asked(Service::Proxy, Request {
-            method: method.to_string(),
-            path: target.clone(),
-            query: String::new(),
-            headers: Vec::new(),
-            body: Vec::new(),
-            status: 0,
-        });
+        let number = self.shared.asked(
+            Service::Proxy,
+            Request {
+                method: method.to_string(),
+                path: target.clone(),
+                query: String::new(),
+                headers: Vec::new(),
+                body: Vec::new(),
+                status: 0,
+            },
+        );
         let fault = self.shared.faults().of_call(Service::Proxy, method.as_str(), &target);
         let mut breaks_after = None;
         match fault {
@@ -115,7 +118,12 @@ impl Proxy {
         Ok(response)
     }
 
-    fn connect(&self, mut request: http::Request<Incoming>, target: &str, breaks_after: Option<usize>) -> Response {
+    fn connect(
+        &self,
+        mut request: http::Request<Incoming>,
+        target: &str,
+        breaks_after: Option<usize>,
+    ) -> Response {
         let known = target.strip_suffix(":443").and_then(|host| Some((host, self.hosts.router(host)?)));
         let Some((host, router)) = known else { return refused(target) };
         let server = match self.authority.server(host).with_context(|| format!("a certificate for {host}")) {
@@ -126,8 +134,7 @@ impl Proxy {
         tokio::spawn(async move {
             let Ok(tunnel) = upgrade.await else { return };
             let acceptor = TlsAcceptor::from(server);
-            let stream =
-                Breaking { stream: TokioIo::new(tunnel), left: breaks_after.unwrap_or(usize::MAX) };
+            let stream = Breaking { stream: TokioIo::new(tunnel), left: breaks_after.unwrap_or(usize::MAX) };
             // A client that does not trust the CA says so itself.
             if let Ok(stream) = acceptor.accept(stream).await {
                 server::connection(stream, router).await;

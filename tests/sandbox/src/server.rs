@@ -47,9 +47,7 @@ pub(crate) async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Sen
         }
     });
     // A client that goes away is the client's affair.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// A stream that breaks after so many bytes were written.
@@ -59,7 +57,11 @@ pub(crate) struct Breaking<T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Breaking<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }

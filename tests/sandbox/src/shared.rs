@@ -260,20 +260,23 @@ pub(crate) fn observed(
                     Err(_) => return disconnect(),
                 }
             };
-            let number = shared.asked(service, Request {
-                method: parts.method.to_string(),
-                path: path.clone(),
-                query: parts.uri.query().unwrap_or_default().to_owned(),
-                headers: parts
-                    .headers
-                    .iter()
-                    .map(|(name, value)| {
-                        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-                    })
-                    .collect(),
-                body: kept.to_vec(),
-                status: 0,
-            });
+            let number = shared.asked(
+                service,
+                Request {
+                    method: parts.method.to_string(),
+                    path: path.clone(),
+                    query: parts.uri.query().unwrap_or_default().to_owned(),
+                    headers: parts
+                        .headers
+                        .iter()
+                        .map(|(name, value)| {
+                            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+                        })
+                        .collect(),
+                    body: kept.to_vec(),
+                    status: 0,
+                },
+            );
             let fault = shared.faults().of_call(service, parts.method.as_str(), &path);
             let request = HttpRequest::from_parts(parts, body);
             let response = match fault {

@@ -88,8 +88,10 @@ fn refused_at_the_door(hub: &Hub, call: &str, headers: &HeaderMap) -> Option<Res
     }
     let accept = header("accept");
     if !accept.contains("application/vnd.github") || !accept.contains("json") {
-        hub.shared
-            .violation(Service::GitHub, format_args!("{call}: Accept is {accept:?}, not application/vnd.github+json"));
+        hub.shared.violation(
+            Service::GitHub,
+            format_args!("{call}: Accept is {accept:?}, not application/vnd.github+json"),
+        );
     }
     match header("x-github-api-version") {
         "" => hub.shared.violation(Service::GitHub, format_args!("{call}: no X-GitHub-Api-Version")),
@@ -141,7 +143,12 @@ impl Hub {
     }
 
     /// The body as a JSON object. Fields that GitHub does not know are the client's fault, which GitHub does not tell.
-    pub(super) fn object(&self, call: &str, body: &[u8], known: &[&str]) -> Result<Map<String, Value>, Refusal> {
+    pub(super) fn object(
+        &self,
+        call: &str,
+        body: &[u8],
+        known: &[&str],
+    ) -> Result<Map<String, Value>, Refusal> {
         let bad = |message: &str| Refusal::new(StatusCode::BAD_REQUEST, message);
         let value = serde_json::from_slice(body).map_err(|_| bad("Problems parsing JSON"))?;
         let Value::Object(object) = value else { return Err(bad("Body should be a JSON object")) };
@@ -197,7 +204,9 @@ async fn installation_of(
 ) -> Answer {
     hub.by_app(&headers)?;
     let id = hub.installation_of(&hub.state(), &format!("{owner}/{name}")).ok_or_else(|| {
-        Refusal::not_found().see("https://docs.github.com/rest/apps/apps#get-a-repository-installation-for-the-authenticated-app")
+        Refusal::not_found().see(
+            "https://docs.github.com/rest/apps/apps#get-a-repository-installation-for-the-authenticated-app",
+        )
     })?;
     Ok(Json(hub.installation_json(id, &owner)).into_response())
 }
@@ -242,7 +251,8 @@ async fn mint(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    const PAGE: &str = "https://docs.github.com/rest/apps/apps#create-an-installation-access-token-for-an-app";
+    const PAGE: &str =
+        "https://docs.github.com/rest/apps/apps#create-an-installation-access-token-for-an-app";
     hub.by_app(&headers)?;
     let (id, owner) = hub.installation_owner(&id)?;
     let asked = if body.is_empty() {
@@ -251,7 +261,10 @@ async fn mint(
         hub.object("access_tokens", &body, &["repositories", "repository_ids", "permissions"])?
     };
     let malformed = |what: &str| {
-        Refusal::unprocessable(&format!("Invalid request.\n\nFor 'properties/{what}', the value is malformed.")).see(PAGE)
+        Refusal::unprocessable(&format!(
+            "Invalid request.\n\nFor 'properties/{what}', the value is malformed."
+        ))
+        .see(PAGE)
     };
     let permissions = match asked.get("permissions") {
         None => token::of_installation(),
@@ -259,7 +272,8 @@ async fn mint(
             let asked: Permissions =
                 serde_json::from_value(asked.clone()).map_err(|_| malformed("permissions"))?;
             token::granted(&asked).ok_or_else(|| {
-                Refusal::unprocessable("The permissions requested are not granted to this installation.").see(PAGE)
+                Refusal::unprocessable("The permissions requested are not granted to this installation.")
+                    .see(PAGE)
             })?
         }
     };
@@ -307,7 +321,8 @@ async fn revoke(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Answer {
 }
 
 async fn repositories(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Answer {
-    let token = credentials(&headers).and_then(|text| hub.token(text)).ok_or_else(Refusal::bad_credentials)?;
+    let token =
+        credentials(&headers).and_then(|text| hub.token(text)).ok_or_else(Refusal::bad_credentials)?;
     let names: Vec<String> = hub.state().repositories.keys().cloned().collect();
     let reached: Vec<&String> = names.iter().filter(|name| hub.reach(&token, name).is_some()).collect();
     let state = hub.state();

@@ -116,7 +116,8 @@ impl App {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let claims: Value = jsonwebtoken::decode(jwt, &public, &validation).map_err(|_| undecodable())?.claims;
+        let claims: Value =
+            jsonwebtoken::decode(jwt, &public, &validation).map_err(|_| undecodable())?.claims;
 
         let now = now.as_second();
         let expires = claims["exp"].as_i64().filter(|expires| *expires > now).ok_or_else(|| {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -106,7 +106,8 @@ fn admit(hub: &Hub, call: &Call, headers: &HeaderMap) -> Result<(), Response> {
     let refused = "Invalid username or token. Password authentication is not supported for Git operations.";
     let token = hub.token(&password).ok_or_else(|| unauthorized(refused))?;
     if user != "x-access-token" {
-        hub.shared.violation(Service::Git, format_args!("the user of a token is {user:?}, not x-access-token"));
+        hub.shared
+            .violation(Service::Git, format_args!("the user of a token is {user:?}, not x-access-token"));
     }
     let missing = || (StatusCode::NOT_FOUND, "Repository not found.").into_response();
     hub.reach(&token, &call.repository).ok_or_else(missing)?;
@@ -167,9 +168,12 @@ async fn push(hub: &Arc<Hub>, call: &Call, request: Request) -> io::Result<Respo
     let path = hub.state().path(&call.repository).unwrap_or_default();
     let mut updates = Vec::new();
     for line in read_lines(&seen.path().join("commands")) {
-        let [old, new, reference] = line.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into().map_err(
-            |parts| io::Error::other(format!("the pre-receive hook wrote {parts:?}")),
-        )?;
+        let [old, new, reference] = line
+            .split(' ')
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+            .try_into()
+            .map_err(|parts| io::Error::other(format!("the pre-receive hook wrote {parts:?}")))?;
         let refused = match results.get(&reference) {
             Some(result) => result.clone().err(),
             None => Some("no result was reported".to_owned()),
@@ -201,7 +205,6 @@ async fn backend(
     environment: &[(&str, &Path)],
 ) -> io::Result<Answer> {
     let (parts, body) = request.into_parts();
-    let log = OpenOptions::new().create(true).append(true).open(hub.home().join("git.log"))?;
     let mut command = Command::new("git");
     command.arg("http-backend").env_clear().envs(repository::environment(hub.home()));
     command
@@ -225,32 +228,49 @@ async fn backend(
         }
     }
     // A group of its own: git starts others, which end with it.
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let running = hub.shared.stopping();
     let mut child = command.spawn()?;
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
-    tokio::spawn(until_gone(child, running));
+    tokio::spawn(until_gone(child, hub.home().join("git.log"), running));
     tokio::spawn(feed(input, body));
     let mut output = BufReader::new(output);
     let (status, headers) = cgi_headers(&mut output).await?;
     Ok(Answer { status, headers, output })
 }
 
-/// Waits for the process, which is killed when the sandbox stops.
-async fn until_gone(mut child: Child, mut stopping: tokio::sync::watch::Receiver<bool>) {
+/// Waits for the process and all that it started, which is killed when the sandbox stops; keeps what they said.
+async fn until_gone(mut child: Child, log: PathBuf, mut stopping: tokio::sync::watch::Receiver<bool>) {
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    let stopped = tokio::select! {
-        _ = child.wait() => false,
-        () = async { let _ = stopping.wait_for(|stopping| *stopping).await; } => true,
-    };
-    if stopped {
-        if let Some(group) = group {
-            // It may have ended by itself by now.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    let stderr = child.stderr.take();
+    // stderr ends when the last process that has it is gone.
+    let ended = async move {
+        let mut said = Vec::new();
+        if let Some(mut stderr) = stderr {
+            let _ = stderr.read_to_end(&mut said).await;
         }
         let _ = child.wait().await;
+        said
+    };
+    tokio::pin!(ended);
+    let ended_itself = tokio::select! {
+        said = &mut ended => Some(said),
+        () = async { let _ = stopping.wait_for(|stopping| *stopping).await; } => None,
+    };
+    let said = match ended_itself {
+        Some(said) => said,
+        None => {
+            if let Some(group) = group {
+                // It may have ended by itself by now.
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            ended.await
+        }
+    };
+    if let Ok(mut log) = OpenOptions::new().create(true).append(true).open(log) {
+        let _ = io::Write::write_all(&mut log, &said);
     }
 }
 

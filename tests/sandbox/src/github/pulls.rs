@@ -144,10 +144,7 @@ pub(super) fn router() -> Router<Arc<Hub>> {
     Router::new()
         .route("/repos/{owner}/{name}/pulls", get(list).post(open))
         .route("/repos/{owner}/{name}/pulls/{number}", get(read).patch(change))
-        .route(
-            "/repos/{owner}/{name}/issues/{number}/labels",
-            post(add_labels).get(labels).put(set_labels),
-        )
+        .route("/repos/{owner}/{name}/issues/{number}/labels", post(add_labels).get(labels).put(set_labels))
 }
 
 const READ: &[(&str, Level)] = &[("pull_requests", Level::Read)];
@@ -206,7 +203,8 @@ async fn list(
         rest.iter().take(per_page).map(|pull| pull.json(&hub, &state, &repository)).collect();
     let mut response = Json(list).into_response();
     if rest.len() > per_page {
-        let url = format!("https://api.github.com/repos/{repository}/pulls?per_page={per_page}&page={}", page + 1);
+        let url =
+            format!("https://api.github.com/repos/{repository}/pulls?per_page={per_page}&page={}", page + 1);
         if let Ok(link) = format!("<{url}>; rel=\"next\"").parse() {
             response.headers_mut().insert("link", link);
         }
@@ -228,9 +226,8 @@ async fn open(
     let path = hub.by_token(&method, &headers, &repository, WRITE)?;
     let asked = hub.object("POST pulls", &body, &KNOWN)?;
     let refuse = |error: Value| Refusal::validation(vec![error]).see(PAGE);
-    let missing = |field: &str| {
-        refuse(json!({"resource": "PullRequest", "code": "missing_field", "field": field}))
-    };
+    let missing =
+        |field: &str| refuse(json!({"resource": "PullRequest", "code": "missing_field", "field": field}));
     let invalid = |field: &str| refuse(json!({"resource": "PullRequest", "field": field, "code": "invalid"}));
     let custom =
         |message: String| refuse(json!({"resource": "PullRequest", "code": "custom", "message": message}));
@@ -313,8 +310,9 @@ async fn change(
     let asked: Map<String, Value> = hub.object("PATCH pulls", &body, &known)?;
     let now = hub.shared.clock().now();
     let text = |field: &str| asked.get(field).and_then(Value::as_str).map(str::to_owned);
-    let invalid =
-        |field: &str| Refusal::validation(vec![json!({"resource": "PullRequest", "field": field, "code": "invalid"})]);
+    let invalid = |field: &str| {
+        Refusal::validation(vec![json!({"resource": "PullRequest", "field": field, "code": "invalid"})])
+    };
     hub.with_pull(&repository, &number, |pull| {
         let title = text("title").unwrap_or_else(|| pull.title.clone());
         check_lengths(&title, text("body").as_deref()).map_err(|error| Refusal::validation(vec![error]))?;
@@ -409,7 +407,9 @@ impl Hub {
         let names: Vec<String> = serde_json::from_value(asked.get("labels").cloned().unwrap_or(asked))
             .map_err(|_| Refusal::unprocessable("Invalid request.\n\nNo subschema in \"anyOf\" matched."))?;
         if names.iter().any(|name| name.is_empty() || name.chars().count() > 50) {
-            return Err(Refusal::validation(vec![json!({"resource": "Label", "code": "invalid", "field": "name"})]));
+            return Err(Refusal::validation(vec![
+                json!({"resource": "Label", "code": "invalid", "field": "name"}),
+            ]));
         }
         let mut state = self.state();
         let pull = state.pull(&repository, &number)?;

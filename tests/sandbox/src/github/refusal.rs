@@ -15,7 +15,12 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), documentation: "https://docs.github.com/rest", errors: Vec::new() }
+        Self {
+            status,
+            message: message.into(),
+            documentation: "https://docs.github.com/rest",
+            errors: Vec::new(),
+        }
     }
 
     /// What does not exist, and what the caller may not know to exist.

@@ -103,12 +103,12 @@ mod tests {
         for body in [report(), banded] {
             let (out, results) = with_reasons(&body, &reasons).unwrap();
             let text = String::from_utf8_lossy(&out);
-            assert!(text.contains("001eng refs/heads/b because\n0000"), "{text}");
+            assert!(text.contains("001cng refs/heads/b because\n0000"), "{text}");
             assert_eq!(text.contains("for people"), body != report());
-            assert_eq!(results, [
-                ("refs/heads/a".to_owned(), Ok(())),
-                ("refs/heads/b".to_owned(), Err("because".to_owned())),
-            ]);
+            assert_eq!(
+                results,
+                [("refs/heads/a".to_owned(), Ok(())), ("refs/heads/b".to_owned(), Err("because".to_owned())),]
+            );
         }
     }
 }

@@ -32,7 +32,8 @@ pub(super) fn of_installation() -> Permissions {
 /// `asked`, with the `metadata` that every token can read; nothing where the installation was not granted all of it.
 pub(super) fn granted(asked: &Permissions) -> Option<Permissions> {
     let installed = of_installation();
-    let within = |(name, level): (&String, &Level)| installed.get(name).is_some_and(|granted| granted >= level);
+    let within =
+        |(name, level): (&String, &Level)| installed.get(name).is_some_and(|granted| granted >= level);
     if !asked.iter().all(within) {
         return None;
     }
