@@ -4,7 +4,7 @@
 //! a squash merge can make a commit message of a title and a body, where code is text like any other. So what would
 //! notify a person or close an issue is broken as well, by a space of no width.
 
-use message_text::{one_line, printable, shorten_middle};
+use message_text::{fit, one_line, printable, shorten_middle};
 
 /// Stands after a character that would make the next ones act. It has no width.
 const BREAK: char = '\u{200b}';
@@ -43,17 +43,18 @@ fn ends_with(text: &str, ascii: &str) -> bool {
     text.len() >= ascii.len() && text[text.len() - ascii.len()..].eq_ignore_ascii_case(ascii)
 }
 
-/// `text` as a code span on one line, of at most `limit` UTF-16 units without its marks. A dash where there is no text.
+/// `text` as a code span on one line, of at most `limit` UTF-16 units with its marks. A dash where there is no text.
 #[must_use]
 pub fn code(text: &str, limit: usize) -> String {
-    span(&shorten_middle(&defang(&one_line(text)), limit))
+    fit(&one_line(text), limit, shorten_middle, |text| span(&defang(text)))
 }
 
 /// [`code`] for the cell of a table, which a `|` would end.
 #[must_use]
 pub fn cell(text: &str, limit: usize) -> String {
     // A backslash before the pipe would be taken for the escape's own.
-    code(text, limit).replace("\\|", "\\¦").replace('|', "\\|")
+    let escape = |text: &str| span(&defang(text)).replace("\\|", "\\¦").replace('|', "\\|");
+    fit(&one_line(text), limit, shorten_middle, escape)
 }
 
 fn span(text: &str) -> String {
@@ -143,7 +144,10 @@ mod tests {
                 let marks = 1 + inside.bytes().take_while(|b| *b == b'`').count();
                 prop_assert!(marks > longest_run(&shown[marks..shown.len() - marks]), "{}", shown);
             }
-            prop_assert!(!cell(&text, limit).replace("\\|", "").contains('|'));
+            prop_assert!(message_text::units(&shown) <= limit.max(1));
+            let shown = cell(&text, limit);
+            prop_assert!(!shown.replace("\\|", "").contains('|'));
+            prop_assert!(message_text::units(&shown) <= limit.max(1));
         }
     }
 }
