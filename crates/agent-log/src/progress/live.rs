@@ -19,6 +19,9 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 /// The elapsed time is shown in seconds.
 const TICK: Duration = Duration::from_secs(1);
 
+/// No more frames than the eye can follow.
+const FRAME: Duration = Duration::from_millis(40);
+
 /// So many calls at work are shown.
 const SHOWN_MAX: usize = 8;
 
@@ -58,7 +61,12 @@ impl Default for Live {
 impl View for Live {
     fn notice(&mut self, notice: &Notice<'_>) {
         let mut screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = screen.take(notice, Instant::now());
+        let now = Instant::now();
+        let lines = screen.take(notice, now);
+        // A change of the figures alone need not be seen at once: a finished transcript has thousands a second.
+        if matches!(notice, Notice::Tokens { .. }) && screen.is_fresh(now) {
+            return;
+        }
         let frame = screen.frame(&lines, columns());
         let _ = io::stderr().write_all(&frame);
     }
@@ -101,6 +109,7 @@ struct Screen {
     state: String,
     /// Rows of the block below.
     drawn: usize,
+    drawn_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +131,7 @@ impl Screen {
             cost: None,
             state: "starting".to_owned(),
             drawn: 0,
+            drawn_at: None,
         }
     }
 
@@ -224,6 +234,10 @@ impl Screen {
         Some((work, took))
     }
 
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.drawn_at.is_some_and(|drawn_at| now.saturating_duration_since(drawn_at) < FRAME)
+    }
+
     /// Goes back to the block's first row, and clears it.
     fn clear(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -248,6 +262,7 @@ impl Screen {
         let block = self.block(columns - 1);
         out.extend_from_slice(block.join("\n").as_bytes());
         self.drawn = block.len();
+        self.drawn_at = Some(Instant::now());
         out.extend_from_slice(b"\x1b[?2026l");
         out
     }

@@ -173,3 +173,15 @@ fn the_helps_example_works_and_completions_are_there() {
     let completions = agent_log(&["--completions", "bash"]).output().unwrap();
     assert!(text(&completions.stdout).contains("--needs-mcp"));
 }
+
+/// P6
+#[test]
+fn the_live_view_is_gone_when_the_run_has_ended() {
+    let output = run(&["--progress", "live"], &transcript("qa-failed"));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("\x1b[?2026h"), "{stderr}");
+    assert!(stderr.contains("▶ qa  Check the page") && stderr.contains("✓ Bash echo built"), "{stderr}");
+    // What is left on the screen begins where the block was cleared for the last time.
+    let (_, left) = stderr.rsplit_once("\x1b[J").unwrap();
+    assert!(left.starts_with("✗ rejected") && !left.contains('\x1b'), "{left}");
+}
