@@ -15,7 +15,7 @@ use std::time::Duration;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     subcommand_help_heading = "Other steps",
-    override_usage = "branch-run [OPTIONS] -- COMMAND...\n       branch-run <push|fail> [OPTIONS]",
+    override_usage = "branch-run [OPTIONS] -- COMMAND...\n       branch-run <push|fail|salvage> [OPTIONS]",
     after_help = "The command runs at the root of the work tree with an environment of its own: no ANTHROPIC_*, GitHub \
 or Discord variable reaches it unless the MCP configuration or --pass-env names it. Exit codes: 0 the record is \
 written, failed runs included; 2 nothing was begun; 3 another run is at work in this clone.
@@ -39,6 +39,8 @@ pub enum Step {
     Push(Push),
     /// Note a failure in the run record on stdin, or make the record of a run that failed before it began.
     Fail(Fail),
+    /// Commit what a run left that was killed, and print its record. The next run does it too.
+    Salvage(Salvage),
     /// Answer git's credential protocol from GITHUB_TOKEN or GITHUB_TOKEN_FILE.
     #[command(hide = true)]
     GitCredential(GitCredential),
@@ -192,6 +194,16 @@ pub struct Fail {
     /// File that says why: its end is taken.
     #[arg(long, value_name = "FILE", conflicts_with = "error")]
     pub error_file: Option<PathBuf>,
+    /// Write the record to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// Options of `salvage`.
+#[derive(Debug, Group)]
+#[command(after_help = "Example:
+  branch-run salvage | branch-run push --repo octo/blog >pushed.json")]
+pub struct Salvage {
     /// Write the record to this file too.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,

@@ -71,7 +71,8 @@ fn how_it_ended(observed: Observed<'_>) -> String {
     }
 }
 
-fn signal_name(signal: i32) -> String {
+/// `SIGTERM` and the like.
+pub(crate) fn signal_name(signal: i32) -> String {
     signal_hook::low_level::signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
 }
 

@@ -12,7 +12,8 @@
 //! # What it never does
 //!
 //! - Lose work: however the command ends (success, failure, time limit, signal), what it left is committed to the run's
-//!   branch before anything else happens. Where that fails, the tree is left as it is, and the record says so.
+//!   branch before anything else happens. Where that fails, the tree is left as it is, and the record says so. Of a run
+//!   that was killed itself, the next one (or `salvage`) commits the work.
 //! - Commit to the base branch.
 //! - Leave a process of the command's behind: also those that left its process group and session end with the run.
 //! - Hand the command a credential it has no use for: its environment is [made](environment), not inherited.
@@ -31,6 +32,7 @@ pub mod push;
 mod record_file;
 mod remote;
 mod run;
+mod salvage;
 mod settlement;
 mod store;
 mod supervision;
@@ -48,6 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         None => run::run(args.run),
         Some(Step::Push(args)) => push::run(args),
         Some(Step::Fail(args)) => fail::run(args),
+        Some(Step::Salvage(args)) => salvage::run(args),
         Some(Step::GitCredential(args)) => push::answer_git(&args),
     }
 }

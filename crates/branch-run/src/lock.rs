@@ -1,6 +1,7 @@
 //! One run a clone: a lock on `pressrun.lock` in the git directory, which ends with the process that holds it.
 
-use agent_task::Exit;
+use crate::workspace::Start;
+use agent_task::{Exit, RunRecord};
 use anyhow::Context as _;
 use piece::Fault;
 use serde::{Deserialize, Serialize};
@@ -12,39 +13,38 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) struct Lock(File);
 
-/// What stands in the file: who holds it. It stays there after a run that was killed, and says what that run was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What stands in the file: who holds it. It stays there when a run is killed, and says what that run was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Holder {
     pub(crate) pid: u32,
-    pub(crate) run: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) branch: Option<String>,
+    /// The run as it began.
+    pub(crate) record: RunRecord,
+    pub(crate) start: Start,
 }
 
 impl Lock {
-    /// Takes the lock, or says who has it.
-    pub(crate) fn take(git_dir: &Path) -> anyhow::Result<Self> {
+    /// Takes the lock, or says who has it. Gives also the run that was killed while it had it.
+    pub(crate) fn take(git_dir: &Path) -> anyhow::Result<(Self, Option<Holder>)> {
         let path = git_dir.join("pressrun.lock");
-        let mut file = File::options()
+        let file = File::options()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
             .with_context(|| Fault::usage(format!("cannot open {}", path.display())))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
+        let locked = file.try_lock();
+        let mut text = String::new();
+        let read = (&file).take(1 << 20).read_to_string(&mut text);
+        let holder = read.ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());
+        match locked {
+            Ok(()) => Ok((Self(file), holder)),
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let holder = file
-                    .read_to_string(&mut text)
-                    .ok()
-                    .and_then(|_| serde_json::from_str::<Holder>(&text).ok())
-                    .map_or_else(
-                        || "another run".to_owned(),
-                        |holder| format!("run {} (pid {})", holder.run, holder.pid),
-                    );
+                let holder = holder.map_or_else(
+                    || "another run".to_owned(),
+                    |holder| format!("run {} (pid {})", holder.record.run, holder.pid),
+                );
                 Err(Fault::new(Exit::Retry, format!("{holder} is at work in this clone"))
                     .hint("wait for it to end, or use a clone of its own for each run")
                     .into())
@@ -66,8 +66,8 @@ impl Lock {
     }
 
     /// The run has ended in order.
-    pub(crate) fn release(self) {
-        // Only a note for people: the lock itself ends with the file's closing.
+    pub(crate) fn clear(&mut self) {
+        // The lock itself ends with the file's closing; what stays in the file would only be salvaged without need.
         let _ = self.0.set_len(0);
     }
 }

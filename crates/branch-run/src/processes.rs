@@ -50,6 +50,24 @@ pub(crate) fn descendants() -> Vec<(i32, u64)> {
     beneath(getpid().as_raw_nonzero().get(), &all)
 }
 
+/// Kills what is left of a run that was killed itself: every process that has its id in the environment it began with.
+pub(crate) fn kill_remains(run: &str) -> usize {
+    let entry = format!("PRESSRUN_RUN_ID={run}");
+    let own = getpid().as_raw_nonzero().get();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return 0 };
+    entries
+        .filter_map(|process| process.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid != own)
+        .filter_map(|pid| Some((pid, stat(pid)?.started)))
+        .filter(|(pid, _)| {
+            // What belongs to someone else cannot be read, and is not ours to end.
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|&byte| byte == 0).any(|found| found == entry.as_bytes())
+        })
+        .filter(|&(pid, started)| send(pid, started, Signal::KILL))
+        .count()
+}
+
 fn beneath(root: i32, all: &BTreeMap<i32, Stat>) -> Vec<(i32, u64)> {
     let mut found = Vec::new();
     let mut parents = vec![root];

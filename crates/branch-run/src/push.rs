@@ -11,8 +11,9 @@
 //! What is reported is what the remote says that it has.
 
 use crate::args::{GitCredential, Push as Args};
+use crate::ending::signal_name;
 use crate::publication::{self, Refusal, Step};
-use crate::remote::{Helper, Remote, shell_word};
+use crate::remote::{self, Helper, Remote, shell_word};
 use crate::store::Store;
 use agent_task::{Exit, Outcome, Push, RunRecord, Stage, names, secret};
 use anyhow::{Context as _, bail};
@@ -49,16 +50,27 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let Some(branch) = record.branch.clone() else { return print(&record).map(|()| Exit::Done) };
     check_branch(&branch, &record.base)?;
     let helper = helper(&args)?;
-    let redactor = Redactor::from_env(&[TOKEN]);
+    let redactor: &'static Redactor = Box::leak(Box::new(Redactor::from_env(&[TOKEN])));
     let work_tree = args.work_tree.clone().unwrap_or_else(|| PathBuf::from("."));
-    let remote = Remote::new(url, helper, &redactor, deadline)?;
+    let remote = Remote::new(url, helper, redactor, deadline)?;
 
+    remote::catch_signals()?;
     record.push = None;
     let publication = Publication { remote: &remote, repository: &args.repo, branch: &branch };
     match publication.publish(&mut record, &work_tree) {
         Ok(()) => print(&record).map(|()| Exit::Done),
         Err(error) => {
             let refusal = match error.downcast::<Refused>() {
+                _ if remote::interrupted().is_some() => Refusal {
+                    outcome: Outcome::Interrupted,
+                    exit: Exit::Retry,
+                    error: format!(
+                        "branch-run got {}",
+                        signal_name(remote::interrupted().unwrap_or_default())
+                    ),
+                    hint: None,
+                    stale: false,
+                },
                 Ok(Refused(refusal)) => refusal,
                 // Not git's doing, and not the remote's: the machine's.
                 Err(error) => Refusal {
@@ -107,7 +119,7 @@ fn invalid(error: impl Into<String>) -> anyhow::Error {
 }
 
 struct Publication<'a> {
-    remote: &'a Remote<'a>,
+    remote: &'a Remote,
     repository: &'a str,
     branch: &'a str,
 }
@@ -240,7 +252,7 @@ impl Publication<'_> {
 /// The branch's history beside the remote's base. Asked of git and not of libgit2, which goes beyond the end of a shallow
 /// history.
 struct History<'a> {
-    remote: &'a Remote<'a>,
+    remote: &'a Remote,
     base_tip: String,
     head: String,
 }

@@ -1,13 +1,20 @@
 //! The remote, reached by the git program from a bare repository of our own. What git is allowed to do stands in that
 //! repository's configuration and in an environment made here; no other configuration is read.
 
+use crate::events::Text;
+use crate::processes;
+use crate::supervision::Sink as _;
 use anyhow::Context as _;
 use redact::Redactor;
+use rustix::process::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Instant;
 use tempfile::TempDir;
@@ -41,12 +48,35 @@ pub(crate) struct Helper {
     pub(crate) environment: Vec<(OsString, OsString)>,
 }
 
+/// The signal that we got, if any.
+static GOT: AtomicI32 = AtomicI32::new(0);
+
+/// From here on a signal ends git and what it started, and not this process: there is a record to hand in.
+pub(crate) fn catch_signals() -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("listening for signals")?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in &mut signals {
+                GOT.store(signal, Ordering::SeqCst);
+                processes::signal_all(Signal::KILL);
+            }
+        })
+        .map(drop)
+        .context("starting a thread")
+}
+
+/// The signal that ended the push, if one did.
+pub(crate) fn interrupted() -> Option<i32> {
+    Some(GOT.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+}
+
 /// A fresh bare repository that borrows the workspace's objects, and one remote.
-pub(crate) struct Remote<'a> {
+pub(crate) struct Remote {
     folder: TempDir,
     url: Url,
     helper: Helper,
-    redactor: &'a Redactor,
+    redactor: &'static Redactor,
     deadline: Option<Instant>,
 }
 
@@ -58,11 +88,11 @@ pub(crate) struct Answer {
     pub(crate) stderr: String,
 }
 
-impl<'a> Remote<'a> {
+impl Remote {
     pub(crate) fn new(
         url: Url,
         helper: Helper,
-        redactor: &'a Redactor,
+        redactor: &'static Redactor,
         deadline: Option<Instant>,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new()
@@ -176,6 +206,10 @@ impl<'a> Remote<'a> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().context("starting git")?;
+        if interrupted().is_some() {
+            // It came before there was a process to end.
+            processes::signal_all(Signal::KILL);
+        }
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
         std::thread::scope(|scope| {
@@ -190,7 +224,8 @@ impl<'a> Remote<'a> {
             if let Some(deadline) = self.deadline {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if finished.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-                    child.kill().context("ending git")?;
+                    // git's own helpers hold its outputs open, and would be waited for.
+                    processes::signal_all(Signal::KILL);
                 }
             }
             let status = child.wait().context("waiting for git")?;
@@ -204,28 +239,16 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// Passes git's stderr on, redacted, and keeps it.
+    /// Passes git's stderr on, redacted, and gives its end.
     fn follow(&self, from: Option<impl Read>) -> String {
-        let mut redaction = self.redactor.stream();
-        let (mut kept, mut clean) = (Vec::new(), Vec::new());
+        let mut text = Text::new(self.redactor, None);
         let mut buffer = [0; 4096];
-        let mut from = from;
-        loop {
-            let length = from.as_mut().map_or(Ok(0), |from| from.read(&mut buffer)).unwrap_or(0);
-            match length {
-                0 => redaction.finish(&mut clean),
-                length => redaction.push(&buffer[..length], &mut clean),
-            }
-            // stderr gone: what was kept still tells.
-            let _ = std::io::stderr().write_all(&clean);
-            if (kept.len() as u64) < OUTPUT_MAX {
-                kept.extend_from_slice(&clean);
-            }
-            clean.clear();
-            if length == 0 {
-                return String::from_utf8_lossy(&kept).into_owned();
+        if let Some(mut from) = from {
+            while let Ok(length @ 1..) = from.read(&mut buffer) {
+                text.take(&buffer[..length]);
             }
         }
+        text.finish()
     }
 }
 

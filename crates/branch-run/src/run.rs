@@ -8,7 +8,7 @@ use crate::lock::{Holder, Lock};
 use crate::mcp::{self, Needs};
 use crate::supervision::{Ending, Limits, Outputs, Supervisor};
 use crate::workspace::{Authorship, NOBODY, Start, Workspace, first_branch_name};
-use crate::{push, record_file};
+use crate::{push, record_file, salvage};
 use agent_log::{Surroundings, View};
 use agent_task::{AgentReport, Exit, Outcome, RunRecord, Secret, Stage, names, secret};
 use anyhow::Context as _;
@@ -43,11 +43,20 @@ struct Plan {
 pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let plan = plan(&args)?;
-    let mut lock = Lock::take(plan.workspace.git_dir())?;
-    let start = plan.workspace.check(&plan.base)?;
+    let (mut lock, killed) = Lock::take(plan.workspace.git_dir())?;
     if args.dry_run {
+        let start = match killed {
+            // What lies there is no obstacle: it is committed before the run begins.
+            Some(killed) if salvage::is_pending(&plan.workspace, &killed) => killed.start,
+            _ => plan.workspace.check(&plan.base)?,
+        };
         return show(&args, &plan, &start);
     }
+    if let Some(killed) = killed {
+        salvage::salvage(&plan.workspace, killed)?;
+        lock.clear();
+    }
+    let start = plan.workspace.check(&plan.base)?;
     let redactor: &'static Redactor = Box::leak(Box::new(redactor(&plan)));
     let transcript = args.transcript.as_deref().map(events::transcript).transpose()?;
     let temporary = tempfile::Builder::new()
@@ -69,7 +78,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
         .begin_branch(&start, &plan.agent, plan.branch.as_deref(), plan.started_at)
         .context(Fault::failed("the run's branch could not be made"))?;
     record.branch = Some(branch.clone());
-    lock.note(&Holder { pid: std::process::id(), run: plan.run.clone(), branch: Some(branch.clone()) })?;
+    lock.note(&Holder { pid: std::process::id(), record: record.clone(), start: start.clone() })?;
     say(&format!("run {} on {branch}", plan.run));
 
     let mut command = Command::new(&plan.program);
@@ -145,7 +154,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
     record.ended_at = Some(Timestamp::now());
     record.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     hand_in(&args, &record)?;
-    lock.release();
+    lock.clear();
     let good = matches!(record.outcome, Outcome::Success | Outcome::NoChange);
     Ok(if args.exit_code && !good { Exit::Failed } else { Exit::Done })
 }
@@ -189,7 +198,7 @@ fn hand_in(args: &Run, record: &RunRecord) -> anyhow::Result<()> {
     written.and(printed)
 }
 
-fn summary(record: &RunRecord) -> String {
+pub(crate) fn summary(record: &RunRecord) -> String {
     let mut text = format!("{}: {}", record.outcome, record.outcome.meaning());
     if let (Some(stage), Some(error)) = (&record.stage, &record.error) {
         text = format!("{} in stage {stage}: {error}", record.outcome);
@@ -344,7 +353,7 @@ fn show(args: &Run, plan: &Plan, start: &Start) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     // stderr gone: the record tells.
     let _ = writeln!(std::io::stderr(), "branch-run: {text}");
 }

@@ -12,6 +12,7 @@ use git2::{
 };
 use jiff::Timestamp;
 use piece::Fault;
+use serde::{Deserialize, Serialize};
 use std::collections::{BinaryHeap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -29,21 +30,36 @@ pub(crate) struct Workspace {
 }
 
 /// Where a branch was before the command ran.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Tip {
     reference: String,
+    #[serde(with = "hexadecimal")]
     commit: Oid,
 }
 
 /// The work tree as the command found it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Start {
     /// HEAD's commit.
+    #[serde(with = "hexadecimal")]
     pub(crate) commit: Oid,
     /// HEAD's branch; none where it is detached.
     on: Option<String>,
     /// The branches that the command is not to commit to: HEAD's and the base.
     tips: Vec<Tip>,
+}
+
+mod hexadecimal {
+    use git2::Oid;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(oid: &Oid, to: S) -> Result<S::Ok, S::Error> {
+        oid.to_string().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Oid, D::Error> {
+        Oid::from_str(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 /// What was found and done after the command.
@@ -153,7 +169,15 @@ impl Workspace {
         Ok(Start { commit, on, tips })
     }
 
-    /// The name and mail that git is configured with here.
+    /// Whether HEAD is this branch, as a run leaves it that was killed.
+    pub(crate) fn is_on(&self, branch: &str) -> bool {
+        let on = |repository: Repository| {
+            Some(repository.head().ok()?.name().ok()? == format!("refs/heads/{branch}"))
+        };
+        self.open().ok().and_then(on).unwrap_or(false)
+    }
+
+    /// Whether git is configured with a name and mail here.
     pub(crate) fn has_identity(&self) -> bool {
         self.open().is_ok_and(|repository| repository.signature().is_ok())
     }

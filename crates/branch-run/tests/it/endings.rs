@@ -1,4 +1,4 @@
-use crate::place::{Place, finished, processes_with, signal, started};
+use crate::place::{Place, Ran, finished, processes_with, signal, started};
 use agent_task::Outcome;
 
 #[test]
@@ -113,4 +113,41 @@ fn an_output_that_is_never_closed_does_not_hold_the_run() {
     std::fs::write(&gate, "").unwrap();
     assert_eq!(finished(run).code, Some(0));
     drop(held);
+}
+
+fn killed(place: &Place, options: &[&str]) {
+    let run = started(&mut place.run_with(options, "echo x >left; echo ready; sleep 86406"), "ready");
+    signal(&run.0, "KILL");
+    finished_although_open(run);
+}
+
+/// What was orphaned still holds the outputs: only the process itself is waited for.
+fn finished_although_open((mut child, _): (std::process::Child, impl Sized)) {
+    child.wait().unwrap();
+}
+
+/// The work of a run that was killed is committed by whoever comes next, and nothing of it goes on running.
+#[test]
+fn what_was_killed_is_salvaged() {
+    let place = Place::new();
+    let id = ["--run", "writer-1-aaaaaa", "--branch", "agent/killed"];
+    killed(&place, &id);
+    let ran = Ran::of(place.program().arg("salvage").output().unwrap());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let record = ran.record();
+    assert_eq!((record.run.as_str(), record.outcome), ("writer-1-aaaaaa", Outcome::Interrupted));
+    assert_eq!((record.commits, record.unfinished), (1, true));
+    assert_eq!(place.git(["show", "agent/killed:left"]), "x");
+    assert_eq!((place.branch().as_str(), place.is_clean()), ("main", true));
+    let again = Ran::of(place.program().arg("salvage").output().unwrap());
+    assert_eq!(again.code, Some(2));
+
+    killed(&place, &["--run", "writer-2-bbbbbb", "--branch", "agent/again"]);
+    assert_eq!(place.run(&["--dry-run"], "true").code, Some(0), "it would be no obstacle");
+    assert_eq!(place.branch(), "agent/again");
+    let next = place.run(&[], "true");
+    assert_eq!(next.code, Some(0), "{}", next.stderr);
+    assert_eq!(next.record().base_commit.unwrap(), place.git(["rev-parse", "main"]));
+    assert_eq!(place.git(["show", "agent/again:left"]), "x");
+    assert_eq!(processes_with("sleep 86406"), [""; 0]);
 }

@@ -1,4 +1,4 @@
-use crate::place::{Place, Ran};
+use crate::place::{Place, Ran, finished, processes_with, signal, started};
 use agent_task::{Outcome, RunRecord};
 use sandbox::{Fault, How, Sandbox, Service};
 use std::io::Write as _;
@@ -284,4 +284,27 @@ fn the_real_name_is_reached_through_the_proxy_and_no_other() {
     assert_eq!(published.remote(&record.branch.unwrap()), record.head);
     let hosts = published.sandbox.hosts_asked();
     assert!(!hosts.is_empty() && hosts.iter().all(|host| host == "github.com:443"), "{hosts:?}");
+}
+
+/// P9
+#[test]
+fn a_signal_ends_the_push_with_a_record() {
+    let published = Published::new();
+    let record = published.record("echo x >new");
+    let bin = published.place.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("git"), "#!/bin/sh\necho ready >&2\nsleep 86407\n").unwrap();
+    Command::new("chmod").arg("+x").arg(bin.join("git")).status().unwrap();
+    let input = published.place.path("record.json");
+    std::fs::write(&input, serde_json::to_vec(&record).unwrap()).unwrap();
+    let mut command = published.command(&published.place);
+    command
+        .stdin(std::fs::File::open(input).unwrap())
+        .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    let run = started(&mut command, "ready");
+    signal(&run.0, "TERM");
+    let ran = finished(run);
+    assert_eq!((ran.code, ran.record().outcome), (Some(3), Outcome::Interrupted), "{}", ran.stderr);
+    assert_eq!(ran.record().error.as_deref(), Some("branch-run got SIGTERM"));
+    assert_eq!(processes_with("sleep 86407"), [""; 0]);
 }
