@@ -71,7 +71,7 @@ struct NamedRepository {
 /// Faults: 3 where GitHub stayed away, 4 where it refuses App, installation or permission, 1 where the token can do more than was
 /// asked (it is revoked).
 pub(crate) fn mint(api: &Api<'_>, app: &Credentials, wish: &Wish) -> anyhow::Result<Minted> {
-    let mut session = Session { api, app, skew: SignedDuration::ZERO };
+    let mut session = Session { api, app, skew: SignedDuration::ZERO, jwt: None };
     let installation_id = match wish.installation {
         Some(id) => id,
         None => session.installation(&wish.repository)?,
@@ -127,6 +127,8 @@ struct Session<'a> {
     api: &'a Api<'a>,
     app: &'a Credentials,
     skew: SignedDuration,
+    /// Good for nine minutes, which both calls with all their waits fit in.
+    jwt: Option<Secret>,
 }
 
 impl Session<'_> {
@@ -190,6 +192,7 @@ impl Session<'_> {
         }
         self.api.client().tell(&format!("{}: signing by GitHub's", describe_skew(skew)));
         self.skew = skew;
+        self.jwt = None;
         let response = self.send_once(request)?;
         if response.status == StatusCode::UNAUTHORIZED {
             return Err(refused(&response, Some(skew)).into());
@@ -197,14 +200,20 @@ impl Session<'_> {
         Ok(response)
     }
 
-    fn send_once(&self, request: Request) -> anyhow::Result<Response> {
+    fn send_once(&mut self, request: Request) -> anyhow::Result<Response> {
+        let jwt = match self.jwt.take() {
+            Some(jwt) => jwt,
+            None => self.sign()?,
+        };
+        let response = self.api.send(&request.bearer(&jwt));
+        self.jwt = Some(jwt);
+        Ok(response?)
+    }
+
+    fn sign(&self) -> anyhow::Result<Secret> {
         let now = self.now().checked_add(self.skew).context("GitHub's clock is out of all bounds")?;
-        let jwt = self
-            .app
-            .key
-            .sign(&claims(&self.app.issuer, now))
-            .map_err(|_| Fault::denied("the GitHub App's key cannot sign"))?;
-        Ok(self.api.send(&request.bearer(&jwt))?)
+        let jwt = self.app.key.sign(&claims(&self.app.issuer, now));
+        jwt.map_err(|_| Fault::denied("the GitHub App's key cannot sign").into())
     }
 
     fn now(&self) -> Timestamp {
