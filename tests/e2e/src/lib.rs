@@ -77,7 +77,7 @@ impl World {
         }
         let world = Self::without_scenario()?;
         let file = workspace().join("tests/sandbox/scenarios").join(format!("{scenario}.json"));
-        world.sandbox.model().load(sandbox::Scenario::from_file(&file)?);
+        world.sandbox.model().load(sandbox::Scenario::from_file(&file)?)?;
         Ok(world)
     }
 
@@ -194,7 +194,7 @@ impl World {
         let app = self.sandbox.github().app();
         std::fs::write(&key, &app.private_key_pem)?;
         Ok(vec![
-            ("CLAUDE_CODE_OAUTH_TOKEN".to_owned(), self.sandbox.model().oauth_token().to_owned()),
+            ("CLAUDE_CODE_OAUTH_TOKEN".to_owned(), self.sandbox.model().token()),
             ("GITHUB_APP_ID".to_owned(), app.client_id.clone()),
             ("GITHUB_APP_PRIVATE_KEY_FILE".to_owned(), key.to_string_lossy().into_owned()),
             ("DISCORD_WEBHOOK_URL".to_owned(), self.sandbox.discord().webhook_url_real()),

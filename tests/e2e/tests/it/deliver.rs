@@ -72,7 +72,7 @@ fn a_topic_becomes_a_branch_a_pull_request_and_a_message() -> anyhow::Result<()>
 #[test]
 fn only_the_services_are_asked_and_no_secret_is_left_behind() -> anyhow::Result<()> {
     let world = World::new("one-edit")?;
-    let ended = world.publish(&[TOPIC])?;
+    let ended = world.publish(&["--agent", "writer", TOPIC])?;
     assert_eq!(ended.code, 0, "{}", ended.stderr);
 
     let hosts: BTreeSet<_> = world.sandbox.hosts_asked().into_iter().collect();
@@ -82,8 +82,7 @@ fn only_the_services_are_asked_and_no_secret_is_left_behind() -> anyhow::Result<
     let webhook = world.sandbox.discord().webhook_url_real();
     let key = world.sandbox.github().app().private_key_pem.clone();
     let key_line = key.lines().nth(1).context("a key of more than one line")?;
-    let secrets =
-        [world.sandbox.model().oauth_token().to_owned(), webhook, key_line.to_owned(), "ghs_".to_owned()];
+    let secrets = [world.sandbox.model().token(), webhook, key_line.to_owned(), "ghs_".to_owned()];
     let said = std::iter::once(ended.stderr.clone()).chain(ended.lines.iter().map(Value::to_string));
     let pulls = world.sandbox.github().pull_requests(REPOSITORY);
     let written = pulls.into_iter().flat_map(|pull| [pull.title, pull.body]);
@@ -107,7 +106,7 @@ fn only_the_services_are_asked_and_no_secret_is_left_behind() -> anyhow::Result<
 #[test]
 fn publishing_again_finds_the_same_pull_request() -> anyhow::Result<()> {
     let world = World::new("one-edit")?;
-    assert_eq!(world.publish(&[TOPIC])?.code, 0);
+    assert_eq!(world.publish(&["--agent", "writer", TOPIC])?.code, 0);
     let again = world.publish(&["--stage", "publish"])?;
     assert_eq!(again.code, 0, "{}", again.stderr);
 
@@ -125,10 +124,10 @@ fn publishing_again_finds_the_same_pull_request() -> anyhow::Result<()> {
 fn runs_at_once_in_clones_of_their_own_never_share_a_branch() -> anyhow::Result<()> {
     let world = World::new("one-edit")?;
     let scenario = e2e::workspace().join("tests/sandbox/scenarios/one-edit.json");
-    world.sandbox.model().load(sandbox::Scenario::from_file(&scenario)?);
+    world.sandbox.model().load(sandbox::Scenario::from_file(&scenario)?)?;
     let runs = ["first", "second"].map(|name| -> anyhow::Result<_> {
         let clone = world.clone_to(name)?;
-        let mut run = world.run_publisher(&[TOPIC])?;
+        let mut run = world.run_publisher(&["--agent", "writer", TOPIC])?;
         run.current_dir(clone).env("PRESSRUN_RUN_DIR", world.path(&format!("run-{name}")));
         Ok(run.spawn()?)
     });
@@ -153,19 +152,18 @@ fn a_topic_full_of_shell_and_markup_arrives_unchanged_and_runs_nothing() -> anyh
         "--help \"quotes\" 'single' $(touch {0}) `touch {0}` ; touch {0} & \\ {{{{x}}}} @everyone\nsecond line — ünïcödé 🦀",
         mark.display()
     );
-    let ended = world.publish(&["--", &topic])?;
+    let ended = world.publish(&["--agent", "writer", "--", &topic])?;
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(!mark.exists(), "a part of the topic was run");
     assert_eq!(ended.record()?.prompt, topic);
-    let first = world
-        .sandbox
-        .model()
-        .requests()
-        .into_iter()
-        .find(|request| request.to_string().contains("second line"));
-    let first = first.context("the model was never asked with the topic")?;
+    // JSON in the body, so the topic is there as JSON writes it; without the quotes, for other text stands around it.
     let as_json = serde_json::to_string(&topic)?;
-    assert!(first.to_string().contains(as_json.trim_matches('"')), "{first}");
+    let asked = world.sandbox.model().requests();
+    let whole = asked.iter().find(|request| {
+        let messages = request.json()["messages"].clone();
+        messages.to_string().contains(as_json.trim_matches('"'))
+    });
+    assert!(whole.is_some(), "the model was never asked with the whole topic");
     assert_eq!(world.sandbox.violations(), Vec::<String>::new(), "a message that pings");
     Ok(())
 }
@@ -174,7 +172,7 @@ fn a_topic_full_of_shell_and_markup_arrives_unchanged_and_runs_nothing() -> anyh
 #[test]
 fn without_publishing_the_branch_stays_here_and_that_is_said() -> anyhow::Result<()> {
     let world = World::new("one-edit")?;
-    let mut run = world.run_publisher(&["--no-publish", TOPIC])?;
+    let mut run = world.run_publisher(&["--agent", "writer", "--no-publish", TOPIC])?;
     for name in ["GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY_FILE", "DISCORD_WEBHOOK_URL"] {
         run.env_remove(name);
     }
