@@ -86,7 +86,7 @@ async fn serve(State(hub): State<Arc<Hub>>, request: Request) -> Response {
         return (StatusCode::NOT_FOUND, "Not Found\n").into_response();
     };
     if let Err(refusal) = admit(&hub, &call, request.headers()) {
-        return refusal;
+        return *refusal;
     }
     let result = if call.pushing && request.method() == Method::POST {
         push(&hub, &call, request).await
@@ -97,10 +97,10 @@ async fn serve(State(hub): State<Arc<Hub>>, request: Request) -> Response {
 }
 
 /// Checks the password, which is an installation token. git shows the text of a refusal to its user.
-fn admit(hub: &Hub, call: &Call, headers: &HeaderMap) -> Result<(), Response> {
+fn admit(hub: &Hub, call: &Call, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let unauthorized = |text: &'static str| {
         let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"GitHub\"")];
-        (StatusCode::UNAUTHORIZED, ask, text).into_response()
+        Box::new((StatusCode::UNAUTHORIZED, ask, text).into_response())
     };
     let Some((user, password)) = basic(headers) else { return Err(unauthorized("Repository not found.")) };
     let refused = "Invalid username or token. Password authentication is not supported for Git operations.";
@@ -109,10 +109,11 @@ fn admit(hub: &Hub, call: &Call, headers: &HeaderMap) -> Result<(), Response> {
         hub.shared
             .violation(Service::Git, format_args!("the user of a token is {user:?}, not x-access-token"));
     }
-    let missing = || (StatusCode::NOT_FOUND, "Repository not found.").into_response();
+    let missing = || Box::new((StatusCode::NOT_FOUND, "Repository not found.").into_response());
     hub.reach(&token, &call.repository).ok_or_else(missing)?;
     if call.pushing && !token.allows("contents", Level::Write) {
-        return Err((StatusCode::FORBIDDEN, "Write access to repository not granted.").into_response());
+        let refusal = (StatusCode::FORBIDDEN, "Write access to repository not granted.");
+        return Err(Box::new(refusal.into_response()));
     }
     // Without any right on the contents the repository is not there to be read.
     if token.allows("contents", Level::Read) { Ok(()) } else { Err(missing()) }
