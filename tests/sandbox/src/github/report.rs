@@ -9,10 +9,7 @@ type Results = Vec<(String, Result<(), String>)>;
 
 /// The report in the body of a receive-pack answer, with the reasons put in; and what became of each ref (`Err` with the
 /// reason).
-pub(super) fn with_reasons(
-    body: &[u8],
-    reasons: &HashMap<String, String>,
-) -> Option<(Vec<u8>, Results)> {
+pub(super) fn with_reasons(body: &[u8], reasons: &HashMap<String, String>) -> Option<(Vec<u8>, Results)> {
     let packets = packets(body)?;
     // Multiplexed, each packet names its band: 1 is the report, 2 is for people, 3 is an error.
     let banded = packets.first().is_some_and(|packet| matches!(packet.first(), Some(1..=3)));
