@@ -76,7 +76,7 @@ pub struct Run {
     /// The run's id [default: made from agent, time and chance].
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
-    /// The run's branch, beneath agent/ [default: agent/<agent>-<unix seconds>].
+    /// The run's branch, beneath agent/ [default: agent/AGENT-SECONDS].
     #[arg(long, value_name = "NAME")]
     pub branch: Option<String>,
     /// MCP configuration of the agent: its servers must be connected, the variables it refers to are passed on.
@@ -94,7 +94,7 @@ pub struct Run {
     /// Print the record alone, not the events.
     #[arg(long)]
     pub quiet_events: bool,
-    /// Author of commits, as 'Name <mail>' [default: git's own configuration, else pressrun].
+    /// Author of commits, as `Name <mail>` [default: git's own configuration, else pressrun].
     #[arg(long, value_name = "AUTHOR")]
     pub author: Option<String>,
     /// Stay on the run's branch at the end.

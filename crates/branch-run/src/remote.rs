@@ -4,7 +4,7 @@
 use crate::events::Text;
 use crate::processes;
 use crate::supervision::Sink as _;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use redact::Redactor;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -221,14 +221,17 @@ impl Remote {
                 text
             });
             let stderr = scope.spawn(move || self.follow(stderr));
+            let mut late = false;
             if let Some(deadline) = self.deadline {
                 let left = deadline.saturating_duration_since(Instant::now());
-                if finished.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                late = finished.recv_timeout(left) == Err(RecvTimeoutError::Timeout);
+                if late {
                     // git's own helpers hold its outputs open, and would be waited for.
                     processes::signal_all(Signal::KILL);
                 }
             }
             let status = child.wait().context("waiting for git")?;
+            ensure!(!late, "git did not come to an end within the time limit");
             let text =
                 |bytes: Vec<u8>| String::from_utf8_lossy(&self.redactor.redact_line(&bytes)).into_owned();
             Ok(Answer {

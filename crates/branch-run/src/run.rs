@@ -73,12 +73,17 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
         plan.started_at,
     );
     record.base_commit = Some(start.commit.to_string());
-    let branch = plan
-        .workspace
-        .begin_branch(&start, &plan.agent, plan.branch.as_deref(), plan.started_at)
-        .context(Fault::failed("the run's branch could not be made"))?;
+    let branch =
+        plan.workspace.begin_branch(&start, &plan.agent, plan.branch.as_deref(), plan.started_at).context(
+            Fault::usage("the run's branch could not be made")
+                .hint("a branch named 'agent' would be in its way"),
+        )?;
     record.branch = Some(branch.clone());
-    lock.note(&Holder { pid: std::process::id(), record: record.clone(), start: start.clone() })?;
+    let holder = Holder { pid: std::process::id(), record: record.clone(), start: start.clone() };
+    if let Err(error) = lock.note(&holder) {
+        // It is needed only if this process is killed.
+        say(&format!("{error:#}"));
+    }
     say(&format!("run {} on {branch}", plan.run));
 
     let mut command = Command::new(&plan.program);

@@ -291,20 +291,37 @@ fn the_real_name_is_reached_through_the_proxy_and_no_other() {
 fn a_signal_ends_the_push_with_a_record() {
     let published = Published::new();
     let record = published.record("echo x >new");
-    let bin = published.place.path("bin");
-    std::fs::create_dir(&bin).unwrap();
-    std::fs::write(bin.join("git"), "#!/bin/sh\necho ready >&2\nsleep 86407\n").unwrap();
-    Command::new("chmod").arg("+x").arg(bin.join("git")).status().unwrap();
-    let input = published.place.path("record.json");
-    std::fs::write(&input, serde_json::to_vec(&record).unwrap()).unwrap();
-    let mut command = published.command(&published.place);
-    command
-        .stdin(std::fs::File::open(input).unwrap())
-        .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    let mut command = with_hanging_git(&published, &record, "sleep 86407");
     let run = started(&mut command, "ready");
     signal(&run.0, "TERM");
     let ran = finished(run);
     assert_eq!((ran.code, ran.record().outcome), (Some(3), Outcome::Interrupted), "{}", ran.stderr);
     assert_eq!(ran.record().error.as_deref(), Some("branch-run got SIGTERM"));
     assert_eq!(processes_with("sleep 86407"), [""; 0]);
+}
+
+#[test]
+fn a_push_that_takes_too_long_is_worth_a_retry() {
+    let published = Published::new();
+    let record = published.record("echo x >new");
+    let mut command = with_hanging_git(&published, &record, "sleep 86408");
+    let ran = Ran::of(command.args(["--timeout", "200ms"]).output().unwrap());
+    assert_eq!((ran.code, ran.record().outcome), (Some(3), Outcome::PushFailed), "{}", ran.stderr);
+    assert!(ran.record().error.unwrap().contains("time limit"));
+    assert_eq!(processes_with("sleep 86408"), [""; 0]);
+}
+
+/// The push, with a git that says "ready" and then does this.
+fn with_hanging_git(published: &Published, record: &RunRecord, script: &str) -> Command {
+    let bin = published.place.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("git"), format!("#!/bin/sh\necho ready >&2\n{script}\n")).unwrap();
+    Command::new("chmod").arg("+x").arg(bin.join("git")).status().unwrap();
+    let input = published.place.path("record.json");
+    std::fs::write(&input, serde_json::to_vec(record).unwrap()).unwrap();
+    let mut command = published.command(&published.place);
+    command
+        .stdin(std::fs::File::open(input).unwrap())
+        .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    command
 }

@@ -38,6 +38,14 @@ fn a_merge_in_progress_and_an_unborn_branch_are_refused() {
 }
 
 #[test]
+fn a_branch_that_is_in_the_way_is_told_before_anything_happens() {
+    let place = Place::new();
+    place.git(["branch", "agent"]);
+    refused(&place.run(&[], "true"), "the run's branch could not be made");
+    assert_eq!(place.branch(), "main");
+}
+
+#[test]
 fn the_base_may_be_known_from_origin_alone() {
     let place = Place::new();
     place.git(["update-ref", "refs/remotes/origin/trunk", "HEAD"]);
