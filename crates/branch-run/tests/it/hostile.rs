@@ -5,7 +5,7 @@ use agent_task::{Outcome, RunRecord};
 /// What a workspace can set that would run something, or send the push elsewhere.
 fn traps(place: &Place) -> Vec<(&'static str, String)> {
     let touch = format!("touch {}", place.path("ran").display());
-    let mut lines = vec![
+    vec![
         ("core.fsmonitor", touch.clone()),
         ("core.sshCommand", touch.clone()),
         ("core.gitProxy", touch.clone()),
@@ -23,15 +23,9 @@ fn traps(place: &Place) -> Vec<(&'static str, String)> {
         ("http.sslVerify", "false".to_owned()),
         ("uploadpack.packObjectsHook", touch),
         ("include.path", place.path("included").display().to_string()),
-    ];
-    for key in ["insteadOf", "pushInsteadOf"] {
-        lines.push(if key == "insteadOf" {
-            ("url.http://127.0.0.1:9/.insteadOf", "http".to_owned())
-        } else {
-            ("url.http://127.0.0.1:9/.pushInsteadOf", "http".to_owned())
-        });
-    }
-    lines
+        ("url.http://127.0.0.1:9/.insteadOf", "http".to_owned()),
+        ("url.http://127.0.0.1:9/.pushInsteadOf", "http".to_owned()),
+    ]
 }
 
 #[test]
