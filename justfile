@@ -10,7 +10,7 @@ default:
     @just --list --unsorted
 
 # Every gate, in the order of how soon it can fail.
-ci: fmt-check shfmt shellcheck deny clippy doc test
+ci: fmt-check shfmt shellcheck deny clippy doc readme test
 
 # Format the Rust sources and the scripts.
 fmt:
@@ -44,6 +44,11 @@ clippy:
 # The documentation builds, warnings denied.
 doc:
     cargo doc --workspace --no-deps --document-private-items --locked
+
+# The README's examples run as they stand, and no link of the documents is broken.
+readme:
+    cargo build --workspace --bins --locked
+    ./scripts/check-docs.sh "${CARGO_TARGET_DIR:-target}/debug"
 
 # All tests: units, the built binaries, real git, and the real agent CLI end to end.
 test *ARGS:

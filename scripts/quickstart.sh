@@ -110,7 +110,8 @@ install_and_build() {
     if [[ ! -x $target/debug/sandbox ]]; then
         note 'the first build of the pieces takes some minutes'
     fi
-    cargo build --locked --bins --target-dir "$target" "${packages[@]}" 2>&1 | { grep -vE '^ +(Downloaded|Downloading|Locking)' || true; } | indented
+    cargo build --locked --bins --target-dir "$target" "${packages[@]}" 2>&1 | { grep -vE '^ +(Downloaded|Downloading|Locking)' || true; } | indented ||
+        die 'the pieces do not build'
     PATH=$PWD/scripts:$target/debug:$PATH
     export PATH
 }
@@ -185,7 +186,7 @@ clone_real() {
     fi
     # shellcheck disable=SC2016 # git's shell expands it
     local helper='!f() { echo username=x-access-token; printf "password=%s\n" "${GITHUB_TOKEN:-$(cat "$GITHUB_TOKEN_FILE")}"; }; test "$1" = get && f'
-    set_or_in_file GITHUB_TOKEN || helper="!mint-gh-token git-credential"
+    set_or_in_file GITHUB_TOKEN || helper="!mint-gh-token git-credential --read-only"
     git -c credential.helper= -c credential.helper="$helper" -c credential.useHttpPath=true clone --quiet \
         "${GITHUB_SERVER_URL:-https://github.com}/$GITHUB_REPOSITORY.git" "$out/blog" ||
         die "cannot clone $GITHUB_REPOSITORY" 'check the App key, and that the App is installed on the repository'
