@@ -10,14 +10,14 @@ are scripted stand-ins on this machine. Installs and builds what is missing firs
 Usage: quickstart.sh [OPTIONS]
 
 Options:
-  --topic TEXT   What the post is to be about [default: the one that the scripted model was written for]
+  --topic TEXT   What the post is to be about [default: what the scripted model was written for]
   --sandbox      Use the stand-ins, whatever credentials are set
   --scenario F   What the scripted model says [default: tests/sandbox/scenarios/publish.json]
   --out DIR      Where everything goes [default: a new folder in ~/.local/state/pressrun/quickstart]
   -h, --help     Print this help
 
 With CLAUDE_CODE_OAUTH_TOKEN, GITHUB_REPOSITORY (owner/name, with .claude/agents/publisher.md) and GITHUB_APP_ID with
-GITHUB_APP_PRIVATE_KEY_FILE (or GITHUB_TOKEN) set, it runs on the real services instead; DISCORD_WEBHOOK_URL is optional.
+GITHUB_APP_PRIVATE_KEY_FILE (or GITHUB_TOKEN) set, and a --topic, it runs on the real services instead; DISCORD_WEBHOOK_URL is optional.
 
 Exit code: 0 with a pull request, 1 without one, 2 wrong usage.
 
@@ -27,7 +27,7 @@ USAGE
 }
 
 readonly REPOSITORY=octo/blog
-readonly PIECES=(agent-log branch-run mcp-config mint-gh-token notify-discord open-pr sandbox)
+readonly PIECES=(agent-home agent-log branch-run mcp-config mint-gh-token notify-discord open-pr sandbox)
 
 # ---- what a person sees --------------------------------------------------------------------------------------------
 
@@ -263,6 +263,8 @@ main() {
     parse "$@"
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
     if [[ -z $sandboxed ]] && ! has_credentials; then sandboxed=1; fi
+    [[ -n $topic || -n $sandboxed ]] ||
+        usage_error "with credentials set, this opens a pull request in $GITHUB_REPOSITORY: give it a --topic, or choose --sandbox"
     [[ -n $topic ]] || topic=$(sed -n 's/^  "topic": "\(.*\)",$/\1/p' "$scenario")
     [[ -n $topic ]] || usage_error "the scenario has no topic: give --topic"
     install_and_build
@@ -287,7 +289,10 @@ main() {
     local took
     took=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
     ((code == 0)) || die "$(jq -r '"\(.outcome) at \(.stage // "-"): \(.error // "")"' "$record")" "the agents' events: $out/run/transcript.jsonl"
-    printf '\n%sDone in %s s%s: pull request #%s is open.\n' "$green$bold" "$took" "$plain" "$(jq -r .pullRequest.number "$record")"
+    local where
+    where=$(jq -r '"pull request #\(.pullRequest.number)"' "$record")
+    [[ -n $sandboxed ]] || where=$(jq -r .pullRequest.url "$record")
+    printf '\n%sDone in %s s%s: %s is open.\n' "$green$bold" "$took" "$plain" "$where"
 }
 
 main "$@"

@@ -245,7 +245,8 @@ run_publish() {
             mv "$record.next" "$record"
         fi
     fi
-    ((! notify)) || notify-discord <"$record" >"$run_dir/message.json" || code=1
+    # What was sent is remembered: publishing again changes the message, and sends no second one.
+    ((! notify)) || notify-discord --once-file "$run_dir/discord.json" <"$record" >"$run_dir/message.json" || code=1
     print_record
     ((code == 0)) && succeeded
 }

@@ -102,7 +102,7 @@ fn only_the_services_are_asked_and_no_secret_is_left_behind() -> anyhow::Result<
     Ok(())
 }
 
-/// P7
+/// P7, P8
 #[test]
 fn publishing_again_finds_the_same_pull_request() -> anyhow::Result<()> {
     let world = World::new("one-edit")?;
@@ -112,6 +112,7 @@ fn publishing_again_finds_the_same_pull_request() -> anyhow::Result<()> {
 
     assert_eq!(world.sandbox.github().pull_requests(REPOSITORY).len(), 1);
     assert_eq!(world.run_branches()?.len(), 1);
+    assert_eq!(world.sandbox.discord().messages().len(), 1);
     let record = again.record()?;
     assert_eq!(record.pull_request.context("a pull request")?.operation, "existing");
     assert_eq!(record.push.context("a push")?.operation, "unchanged");
