@@ -40,7 +40,7 @@ set_colours() {
 
 heading() { printf '\n%s==> %s%s\n' "$bold" "$1" "$plain"; }
 note() { printf '    %s\n' "$@"; }
-indented() { sed 's/^/    /'; }
+indented() { sed --unbuffered 's/^/    /'; }
 
 # What is shown of the agents' words and of strangers' texts cannot move the cursor or colour the screen.
 shown() { LC_ALL=C tr -d '\000-\010\013-\037\177' | indented; }
@@ -110,7 +110,7 @@ install_and_build() {
     if [[ ! -x $target/debug/sandbox ]]; then
         note 'the first build of the pieces takes some minutes'
     fi
-    cargo build --locked --bins --target-dir "$target" "${packages[@]}" 2>&1 | { grep -vE '^ +(Downloaded|Downloading|Locking)' || true; } | indented ||
+    cargo build --locked --bins --target-dir "$target" "${packages[@]}" 2>&1 | { grep --line-buffered -vE '^ +(Downloaded|Downloading|Locking)' || true; } | indented ||
         die 'the pieces do not build'
     PATH=$PWD/scripts:$target/debug:$PATH
     export PATH
