@@ -1,5 +1,5 @@
 //! Servers that are downloaded when they start. Nothing is, in a run: what is pinned and installed is known to work, needs no
-//! registry, and is the same tomorrow (decision 8 of the architecture).
+//! registry, and is the same tomorrow.
 
 use std::path::Path;
 

@@ -49,7 +49,7 @@ pub(crate) fn problems(
                         name,
                         "command",
                         format!(
-                            "{what}; a run downloads nothing (decision 8): install the server with its version pinned and \
+                            "{what}; a run downloads nothing: install the server with its version pinned and \
                              name its program here, or pass --allow-fetch"
                         ),
                     ));

@@ -53,7 +53,7 @@ fn all_problems_are_told_at_once_and_nothing_is_printed() {
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
     for told in [
         "server 'web', field 'url': missing",
-        "server 'net', field 'command': npx downloads the server when the run starts; a run downloads nothing (decision 8)",
+        "server 'net', field 'command': npx downloads the server when the run starts; a run downloads nothing",
         "server 'env', field 'env.A': NOT_SET is not set",
         "server 'env', field 'env.B': '$HOME' is never expanded: write ${HOME}",
         "server 'gone': stands twice",
