@@ -278,7 +278,7 @@ main() {
     mkdir -p "$out"
     publisher_options=()
     trap stop_sandbox EXIT
-    trap 'exit 130' INT
+    trap 'printf "\nStopped. What there is of the run is in %s\n" "$out" >&2; exit 130' INT
     trap 'exit 143' TERM
     if [[ -n $sandboxed ]]; then start_sandbox; else clone_real; fi
     run_publisher
