@@ -278,7 +278,8 @@ mod tests {
     fn every_limit_counts_utf16_units_and_is_met_exactly() {
         // U+1F600 is one character, two UTF-16 units and four bytes.
         let text = |units: usize| "\u{1F600}".repeat(units / 2) + if units % 2 == 1 { "x" } else { "" };
-        let cases: [(usize, fn(String) -> Value, &[&str]); 8] = [
+        type Case = (usize, fn(String) -> Value, &'static [&'static str]);
+        let cases: [Case; 8] = [
             (CONTENT, |text| json!({"content": text}), &["content"]),
             (USERNAME, |text| json!({"content": "a", "username": text}), &["username"]),
             (EMBED_TITLE, |text| json!({"embeds": [{"title": text}]}), &["embeds", "0", "title"]),

@@ -217,7 +217,7 @@ impl Server {
         };
         match answer {
             Ok(body) => with_headers(Json(body).into_response(), allowed(self.now())),
-            Err(refused) => refused,
+            Err(refused) => *refused,
         }
     }
 
@@ -228,7 +228,7 @@ impl Server {
         thread: Option<&str>,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<Value, Response> {
+    ) -> Result<Value, Box<Response>> {
         let raw = self.form(by, headers, body, false)?;
         let nonce = match raw.get("nonce") {
             Some(Value::String(nonce)) => Some(nonce.clone()),
@@ -269,25 +269,25 @@ impl Server {
         id: &str,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<Value, Response> {
+    ) -> Result<Value, Box<Response>> {
         let raw = if *method == Method::PATCH { Some(self.form(by, headers, body, true)?) } else { None };
         let mut messages = locked(&self.messages);
         let known = messages
             .iter_mut()
             .find(|message| message.id == id && message.thread_id.as_deref() == thread)
             .filter(|message| by == By::Bot || message.by_webhook);
-        let Some(message) = known else { return Err(error(404, 10008, "Unknown Message")) };
+        let Some(message) = known else { return Err(error(404, 10008, "Unknown Message").into()) };
         match (method, raw) {
             (&Method::GET, _) => Ok(self.object(message)),
             (_, Some(_)) if by == By::Bot && message.by_webhook => {
-                Err(error(403, 50005, "Cannot edit a message authored by another user"))
+                Err(error(403, 50005, "Cannot edit a message authored by another user").into())
             }
             (_, Some(raw)) => {
                 message.edited = true;
                 message.take(raw);
                 Ok(self.object(message))
             }
-            _ => Err(error(405, 0, "405: Method Not Allowed")),
+            _ => Err(error(405, 0, "405: Method Not Allowed").into()),
         }
     }
 
@@ -298,25 +298,25 @@ impl Server {
         headers: &HeaderMap,
         body: &[u8],
         edit: bool,
-    ) -> Result<Map<String, Value>, Response> {
+    ) -> Result<Map<String, Value>, Box<Response>> {
         let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("application/json") {
             let text = format!("a message comes as '{kind}'; the sandbox reads application/json alone");
             self.shared.violation(Service::Discord, text);
-            return Err(error(400, 50006, "Cannot send an empty message"));
+            return Err(error(400, 50006, "Cannot send an empty message").into());
         }
         let Ok(Value::Object(form)) = serde_json::from_slice(body) else {
-            return Err(error(400, 50109, "The request body contains invalid JSON."));
+            return Err(error(400, 50109, "The request body contains invalid JSON.").into());
         };
         for violation in message::violations(by, &form) {
             self.shared.violation(Service::Discord, violation);
         }
         match message::check(by, &form, edit) {
             Ok(()) => Ok(form),
-            Err(Refused { code, message, errors: Value::Null }) => Err(error(400, code, message)),
+            Err(Refused { code, message, errors: Value::Null }) => Err(error(400, code, message).into()),
             Err(Refused { code, message, errors }) => {
                 let body = json!({"message": message, "code": code, "errors": errors});
-                Err((StatusCode::BAD_REQUEST, Json(body)).into_response())
+                Err((StatusCode::BAD_REQUEST, Json(body)).into_response().into())
             }
         }
     }

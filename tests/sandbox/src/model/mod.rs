@@ -197,7 +197,7 @@ fn locked(play: &Mutex<Play>) -> MutexGuard<'_, Play> {
 async fn message(shared: &Shared, play: &Mutex<Play>, headers: &HeaderMap, body: &[u8]) -> Response {
     let asked = match admitted(shared, &locked(play).token, headers, body, true) {
         Ok(asked) => asked,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let (next, delay) = {
         let mut play = locked(play);
@@ -252,7 +252,7 @@ async fn message(shared: &Shared, play: &Mutex<Play>, headers: &HeaderMap, body:
 fn count_tokens(shared: &Shared, play: &Mutex<Play>, headers: &HeaderMap, body: &[u8]) -> Response {
     match admitted(shared, &locked(play).token, headers, body, false) {
         Ok(_) => axum::Json(json!({"input_tokens": tokens(body.len())})).into_response(),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
@@ -263,23 +263,23 @@ fn admitted(
     headers: &HeaderMap,
     body: &[u8],
     answers: bool,
-) -> Result<Asked, Response> {
+) -> Result<Asked, Box<Response>> {
     let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     if header("x-api-key").is_some() {
         shared.violation(Service::Model, "a client sent x-api-key, which overrides the OAuth token");
-        return Err(refusal(401, None, Some("invalid x-api-key")));
+        return Err(refusal(401, None, Some("invalid x-api-key")).into());
     }
     if header("authorization").and_then(|value| value.strip_prefix("Bearer ")) != Some(token) {
-        return Err(refusal(401, None, Some("Invalid bearer token")));
+        return Err(refusal(401, None, Some("Invalid bearer token")).into());
     }
     let betas = headers.get_all("anthropic-beta");
     let mut betas = betas.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     if !betas.any(|beta| beta.trim().starts_with("oauth-")) {
-        return Err(refusal(401, None, Some("OAuth authentication is currently not supported.")));
+        return Err(refusal(401, None, Some("OAuth authentication is currently not supported.")).into());
     }
     let invalid = |why: &str| {
         shared.violation(Service::Model, why);
-        refusal(400, None, Some(why))
+        Box::new(refusal(400, None, Some(why)))
     };
     if header("anthropic-version") != Some("2023-06-01") {
         return Err(invalid("anthropic-version: header is required, as 2023-06-01"));
@@ -330,10 +330,8 @@ impl Play {
             Err(why) => (Next::Refuse(format!("{place}: {why}")), turn.delay),
             Ok(message) => {
                 // `agent` has just found or begun the conversation.
-                let failed =
-                    self.conversations.get_mut(&speaker).map(|known| known.failed.entry(asked.turns));
-                let failed = failed.map(|entry| entry.or_default());
-                if let Some(failed) = failed
+                if let Some(known) = self.conversations.get_mut(&speaker)
+                    && let failed = known.failed.entry(asked.turns).or_default()
                     && let Some(how) = turn.failing(*failed)
                 {
                     *failed += 1;

@@ -215,8 +215,8 @@ fn task(first: &Content) -> String {
         Content::Text(text) => text.clone(),
         Content::Blocks(blocks) => {
             let texts = blocks.iter().filter_map(|block| block.text.as_deref());
-            let own = texts.filter(|text| !text.trim_start().starts_with("<system-reminder>"));
-            own.last().unwrap_or_default().to_owned()
+            let mut own = texts.filter(|text| !text.trim_start().starts_with("<system-reminder>"));
+            own.next_back().unwrap_or_default().to_owned()
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Discord: what it accepts, keeps and refuses.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use sandbox::{Fault, How, Limit, Sandbox, Service};
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The model: held against the real agent CLI, which goes through the proxy with a token that opens nothing.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use sandbox::{Agent, Failing, Sandbox, Scenario, Turn};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -138,6 +140,13 @@ impl Blog {
             .output()
             .unwrap();
         let events = String::from_utf8(output.stdout).unwrap();
+        if let Some((_, site)) = events.split_once(r#"\",\"pid\":"#) {
+            // The site's server ends with the run; it writes into this directory until then.
+            let pid: String = site.chars().take_while(char::is_ascii_digit).collect();
+            let ended =
+                self.command("timeout").args(["30", "tail", "-f", "/dev/null", "--pid", &pid]).status();
+            assert!(ended.unwrap().success(), "the site's server {pid} is still running");
+        }
         Run {
             code: output.status.code(),
             events: events.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
