@@ -51,8 +51,9 @@ pub fn render(args: &Args) -> Result<String> {
     };
     let record: Value = serde_json::from_str(&record).context("reading the run record")?;
     let state: Value = match state {
-        Some(file) => serde_json::from_str(&required(file)?)
-            .with_context(|| format!("reading {}", file.display()))?,
+        Some(file) => {
+            serde_json::from_str(&required(file)?).with_context(|| format!("reading {}", file.display()))?
+        }
         None => Value::Null,
     };
     let diff = diff.as_deref().map(required).transpose()?.unwrap_or_default();
@@ -73,7 +74,8 @@ fn template(context: &minijinja::Value) -> Result<String> {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
-    environment.add_filter("markdown", |text: String| minijinja::Value::from_safe_string(markdown::html(&text)));
+    environment
+        .add_filter("markdown", |text: String| minijinja::Value::from_safe_string(markdown::html(&text)));
     environment.add_filter("cut", |text: String, limit: usize| cut(&text, limit));
     environment.add_filter("thousands", |number: u64| thousands(number));
     environment.add_filter("seconds", |milliseconds: u64| seconds(milliseconds));
@@ -246,7 +248,8 @@ mod tests {
 
     #[test]
     fn nothing_is_fetched_from_elsewhere() {
-        let (_directory, args) = run(&[("record.json", &record("x")), ("browser/post.png", "not looked into")]);
+        let (_directory, args) =
+            run(&[("record.json", &record("x")), ("browser/post.png", "not looked into")]);
         let page = render(&args).unwrap();
         assert!(page.contains("default-src 'none'"));
         assert!(page.contains("src=\"data:image/png;base64,bm90IGxvb2tlZCBpbnRv\""), "{page}");
@@ -257,7 +260,8 @@ mod tests {
 
     #[test]
     fn the_record_after_publishing_goes_before_the_agents() {
-        let (_directory, args) = run(&[("record.json", &record("early")), ("published.json", &record("late"))]);
+        let (_directory, args) =
+            run(&[("record.json", &record("early")), ("published.json", &record("late"))]);
         let page = render(&args).unwrap();
         assert!(page.contains("late") && !page.contains("early"));
     }
@@ -272,7 +276,8 @@ mod tests {
     #[test]
     fn the_named_screenshot_comes_first() {
         let (directory, _) = run(&[("a/page.png", "1"), ("z/post.png", "2"), ("z/notes.txt", "3")]);
-        let names: Vec<_> = pictures(directory.path()).unwrap().into_iter().map(|picture| picture.name).collect();
+        let names: Vec<_> =
+            pictures(directory.path()).unwrap().into_iter().map(|picture| picture.name).collect();
         assert_eq!(names, ["post.png", "page.png"]);
     }
 

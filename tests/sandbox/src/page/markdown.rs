@@ -36,12 +36,18 @@ mod tests {
 
     #[test]
     fn links_that_are_not_the_webs_are_text() {
-        assert_eq!(html("[a](javascript:b) [c](https://example.org)"), "<p>a <a href=\"https://example.org\">c</a></p>\n");
+        assert_eq!(
+            html("[a](javascript:b) [c](https://example.org)"),
+            "<p>a <a href=\"https://example.org\">c</a></p>\n"
+        );
     }
 
     #[test]
     fn raw_html_is_shown_and_a_comment_is_not() {
-        assert_eq!(html("a <b onclick=c>d</b> <!-- e -->").trim_end(), "<p>a &lt;b onclick=c&gt;d&lt;/b&gt; </p>");
+        assert_eq!(
+            html("a <b onclick=c>d</b> <!-- e -->").trim_end(),
+            "<p>a &lt;b onclick=c&gt;d&lt;/b&gt; </p>"
+        );
     }
 
     #[test]
