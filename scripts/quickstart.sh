@@ -27,7 +27,6 @@ USAGE
 }
 
 readonly REPOSITORY=octo/blog
-readonly PIECES=(agent-home agent-log branch-run mcp-config mint-gh-token notify-discord open-pr sandbox)
 
 # ---- what a person sees --------------------------------------------------------------------------------------------
 
@@ -105,12 +104,11 @@ install_and_build() {
     # shellcheck disable=SC1090 # setup.sh writes it
     source "$environment"
     note "$(claude --version), Playwright MCP, $(git --version), Rust, Chromium, Hugo"
-    local target=${CARGO_TARGET_DIR:-$PWD/target} packages=() piece
-    for piece in "${PIECES[@]}"; do packages+=(-p "$piece"); done
+    local target=${CARGO_TARGET_DIR:-$PWD/target}
     if [[ ! -x $target/debug/sandbox ]]; then
         note 'the first build of the pieces takes some minutes'
     fi
-    cargo build --locked --bins --target-dir "$target" "${packages[@]}" 2>&1 | { grep --line-buffered -vE '^ +(Downloaded|Downloading|Locking)' || true; } | indented ||
+    cargo build --workspace --bins --locked --target-dir "$target" 2>&1 | { grep --line-buffered -vE '^ +(Downloaded|Downloading|Locking)' || true; } | indented ||
         die 'the pieces do not build'
     PATH=$PWD/scripts:$target/debug:$PATH
     export PATH
