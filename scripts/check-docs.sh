@@ -23,7 +23,7 @@ run_examples() {
         inside { print > file }' README.md
     # Whatever an example leaves in the background ends with it.
     # shellcheck disable=SC2016 # the inner shell expands it
-    local example='trap "jobs -p | xargs -r kill" EXIT; source "$1"'
+    local example='trap "jobs -p | xargs -r kill 2>/dev/null || true" EXIT; source "$1"'
     count=0
     for block in "$folder"/*.sh; do
         count=$((count + 1))
