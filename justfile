@@ -72,3 +72,32 @@ requirements FILE="../shared/design/requirements.md":
     echo "shown by none:  " $(comm -23 <(echo "$known") <(echo "$shown") | sort -V)
     unknown=$(comm -13 <(echo "$known") <(echo "$shown"))
     [[ -z $unknown ]] || { echo "no such requirement:" $unknown >&2; exit 1; }
+
+# The figures of docs/performance.md, on a machine that does nothing else. Needs hyperfine (a Debian package).
+bench: bench-start bench-log bench-overhead
+
+# How long each piece takes to start, beside `true`.
+bench-start: release
+    #!/usr/bin/env bash
+    set -Eeuo pipefail
+    cd "${CARGO_TARGET_DIR:-target}/release"
+    hyperfine --shell=none --warmup 10 --style basic true "./agent-home --version" "./agent-log --version" \
+        "./branch-run --version" "./mcp-config --version" "./mint-gh-token --version" "./notify-discord --version" \
+        "./open-pr --version" "./preflight --version"
+
+# How fast agent-log reads a transcript of so many MiB, redaction included, beside `jq -c .`.
+bench-log MIB="200": release
+    #!/usr/bin/env bash
+    set -Eeuo pipefail
+    transcript=$(mktemp)
+    trap 'rm -f "$transcript"' EXIT
+    cargo run --quiet --release --locked -p agent-log --example generate-transcript -- {{ MIB }} >"$transcript"
+    hyperfine --warmup 1 --runs 5 --style basic --input "$transcript" 'jq -c .' "${CARGO_TARGET_DIR:-target}/release/agent-log --quiet"
+
+# What everything around the agent costs: run-publisher.sh beside the agent CLI alone, in so many rounds.
+bench-overhead ROUNDS="5": release
+    cargo run --quiet --release --locked -p e2e --example overhead -- {{ ROUNDS }}
+
+[private]
+release:
+    cargo build --quiet --release --locked --workspace --bins

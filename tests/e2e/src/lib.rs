@@ -246,12 +246,13 @@ fn binaries() -> PathBuf {
     test.ancestors().nth(2).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Builds the binaries once: `cargo test -p e2e` alone would use those of an earlier state.
+/// Builds the binaries once, in this process's own profile: `cargo test -p e2e` alone would use those of an earlier state.
 fn build() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
+        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--workspace", "--bins"])
+            .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--profile", profile])
             .current_dir(workspace())
             .status();
         assert!(status.is_ok_and(|status| status.success()), "the workspace's binaries do not build");

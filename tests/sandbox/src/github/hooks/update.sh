@@ -13,8 +13,8 @@ refuse() {
 
 tab=$(printf '\t')
 while IFS=$tab read -r pattern message; do
+    # shellcheck disable=SC2254 # unquoted: the rule is a pattern
     case ${ref#refs/heads/} in
-        # Unquoted: it is a pattern.
         $pattern)
             {
                 echo "error: GH013: Repository rule violations found for $ref."
