@@ -164,8 +164,11 @@ origin() {
 # Runs a command that gets the signals which this script gets: what was begun is ended in order, and then published.
 signalled() {
     local code
+    # In a process group of its own: a Ctrl-C of the terminal reaches it through the trap, once. Twice would be two signals.
+    set -m
     "$@" <&0 &
     child=$!
+    set +m
     while
         signal='' code=0
         wait "$child" || code=$?
