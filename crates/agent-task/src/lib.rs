@@ -2,7 +2,7 @@
 //!
 //! Every piece is a program of its own: what one prints, another reads. This library is what they agree on and
 //! nothing else: the [records](record), the [outcomes](outcome::Outcome) a run can end with, the
-//! [exit codes](exit::Exit), the [names](names) that are derived from a run, and the one type that holds a
+//! [exit codes](exit::Exit), the [names] that are derived from a run, and the one type that holds a
 //! [secret](secret::Secret).
 //!
 //! A reader ignores fields it does not know, so that pieces of different versions can be piped together.

@@ -1,6 +1,6 @@
 //! The control endpoint: what a script, or a test in another process, does with a sandbox.
 //!
-//! - `GET /state`: what the services saw, as [`state`] puts it together.
+//! - `GET /state`: what the services saw, as `state` puts it together.
 //! - `POST /faults`: a [`Fault`], or an array of them.
 //! - `POST /clock`: `{"advanceSeconds": 3600}`.
 

@@ -26,13 +26,13 @@
 //! # Inside: what the services share
 //!
 //! A service is a struct with `start(Shared) -> Self` and `router(&self) -> axum::Router`; the router is only the
-//! service itself. [`shared::Shared`] (cheap to clone) gives it
+//! service itself. `shared::Shared` (cheap to clone) gives it
 //! - `clock()`: the servers' time, for expiry and signatures; never the system's clock,
 //! - `violation(service, text)`: to report a client's fault that the answer does not show,
 //! - `url(service)`: its own loopback address, known before the service starts,
 //! - `requests(service)`: what was asked of it.
 //!
-//! Around each router the core puts [`shared::observed`], which records every request (with its body and the status of
+//! Around each router the core puts `shared::observed`, which records every request (with its body and the status of
 //! the answer) and lets the [`Fault`]s of [`Sandbox::fail`] happen, so no service deals with either; it only says how
 //! the real one turns a client away that asks too often (`rate_limited(RateLimited) -> Response`).
 
