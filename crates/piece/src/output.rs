@@ -29,7 +29,7 @@ pub fn line(document: &impl Serialize) -> anyhow::Result<()> {
 /// Prints `document` over several lines, for a person to read.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn pretty(document: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(document).context("writing JSON")?;
     text.push(b'\n');
@@ -39,7 +39,7 @@ pub fn pretty(document: &impl Serialize) -> anyhow::Result<()> {
 /// Prints `text` as it is.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn bytes(text: &[u8]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     checked(stdout.write_all(text).and_then(|()| stdout.flush()))
