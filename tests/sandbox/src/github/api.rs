@@ -36,6 +36,7 @@ pub(super) fn router(hub: &Arc<Hub>) -> Router {
         .route("/repos/{owner}/{name}/installation", get(installation_of))
         .route("/repos/{owner}/{name}", get(read_repository))
         .route("/repos/{owner}/{name}/branches/{*branch}", get(read_branch))
+        .route("/repos/{owner}/{name}/rules/branches/{*branch}", get(read_rules))
         .route("/repos/{owner}/{name}/git/ref/heads/{*branch}", get(read_ref))
         .merge(pulls::router())
         .fallback(async || Refusal::not_found())
@@ -354,6 +355,44 @@ async fn read_branch(
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "Branch not found"))?;
     let url = format!("https://api.github.com/repos/{owner}/{name}/commits/{sha}");
     Ok(Json(json!({"name": branch, "commit": {"sha": sha, "url": url}, "protected": false})).into_response())
+}
+
+/// The rules that hold for a branch of this name, be it there or not.
+async fn read_rules(
+    State(hub): State<Arc<Hub>>,
+    Path((owner, name, branch)): Path<(String, String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Answer {
+    let repository = format!("{owner}/{name}");
+    hub.by_token(&method, &headers, &repository, &[("metadata", Level::Read)])?;
+    let rules = std::fs::read_to_string(hub.rules_file()).unwrap_or_default();
+    let patterns = rules.lines().filter_map(|line| line.split_once('\t')).map(|(pattern, _)| pattern);
+    let rules: Vec<Value> = patterns
+        .filter(|pattern| matches(pattern, &branch))
+        .zip(1_u64..)
+        .flat_map(|(_, ruleset)| {
+            ["creation", "update"].map(|kind| {
+                json!({
+                    "type": kind,
+                    "ruleset_source_type": "Repository",
+                    "ruleset_source": repository,
+                    "ruleset_id": ruleset,
+                })
+            })
+        })
+        .collect();
+    Ok(Json(rules).into_response())
+}
+
+/// Whether a branch's name matches a shell pattern in which `*` is all that is special, as the update hook matches it.
+fn matches(pattern: &str, branch: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == branch,
+        Some((before, after)) => branch.strip_prefix(before).is_some_and(|rest| {
+            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| matches(after, &rest[at..]))
+        }),
+    }
 }
 
 async fn read_ref(
