@@ -27,13 +27,13 @@ const UNHEARD: [&str; 7] = [
 
 /// What a repository has to say.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub struct Found {
     /// Definitions by the agent's name.
-    pub(crate) agents: BTreeMap<String, String>,
+    pub agents: BTreeMap<String, String>,
     /// Its instructions.
-    pub(crate) instructions: Option<String>,
+    pub instructions: Option<String>,
     /// What will not be heard, a line each.
-    pub(crate) ignored: Vec<String>,
+    pub ignored: Vec<String>,
 }
 
 /// Reads the agents and the instructions.

@@ -19,11 +19,12 @@ mod definition;
 mod folder;
 
 pub use args::Args;
+pub use folder::Found;
 
 use agent_task::{Exit, names};
 use piece::Fault;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What was made.
 #[derive(Debug, Serialize)]
@@ -46,17 +47,7 @@ struct AgentHome {
 /// A usage fault where there is no such agent, or the folder is no place for it.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let Args { agent, repository, user_agents, out } = args;
-    names::check_agent(&agent).map_err(|error| Fault::usage(error.to_string()))?;
-    let found = folder::read(&repository, user_agents.as_deref())?;
-    if !found.agents.contains_key(&agent) {
-        let known: Vec<_> = found.agents.keys().map(String::as_str).collect();
-        let known = if known.is_empty() { "none is defined".to_owned() } else { known.join(", ") };
-        return Err(Fault::usage(format!("there is no agent '{agent}' in {}", repository.display()))
-            .hint(format!(
-                "define it in .claude/agents/{agent}.md with 'name: {agent}' at its head; there are: {known}"
-            ))
-            .into());
-    }
+    let found = find(&agent, &repository, user_agents.as_deref())?;
     folder::write(&out, &repository, &found)?;
     for ignored in &found.ignored {
         eprintln!("agent-home: ignored: {ignored}");
@@ -65,4 +56,23 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let agents = found.agents.into_keys().collect();
     piece::output::line(&AgentHome { kind: "AgentHome", config_dir, agent, agents, ignored: found.ignored })?;
     Ok(Exit::Done)
+}
+
+/// Reads what the repository, and the person's own folder of agents, has to say. `agent` is among the agents. Nothing is written.
+///
+/// # Errors
+/// A usage fault where there is no such agent or repository.
+pub fn find(agent: &str, repository: &Path, user_agents: Option<&Path>) -> anyhow::Result<Found> {
+    names::check_agent(agent).map_err(|error| Fault::usage(error.to_string()))?;
+    let found = folder::read(repository, user_agents)?;
+    if !found.agents.contains_key(agent) {
+        let known: Vec<_> = found.agents.keys().map(String::as_str).collect();
+        let known = if known.is_empty() { "none is defined".to_owned() } else { known.join(", ") };
+        return Err(Fault::usage(format!("there is no agent '{agent}' in {}", repository.display()))
+            .hint(format!(
+                "define it in .claude/agents/{agent}.md with 'name: {agent}' at its head; there are: {known}"
+            ))
+            .into());
+    }
+    Ok(found)
 }

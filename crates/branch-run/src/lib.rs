@@ -20,6 +20,7 @@
 //! - Believe the workspace when it pushes: see [`push`].
 
 pub mod args;
+pub mod checkout;
 mod ending;
 pub mod environment;
 mod events;

@@ -376,8 +376,11 @@ pub(crate) fn record_from_stdin(example: &str) -> anyhow::Result<RunRecord> {
     piece::input::document_from(stdin.lock().take(RECORD_MAX), "a run record", example)
 }
 
-/// A base branch's name, as git would take it.
-pub(crate) fn check_base(base: &str) -> anyhow::Result<()> {
+/// Checks a base branch's name: git would take it.
+///
+/// # Errors
+/// A usage fault.
+pub fn check_base(base: &str) -> anyhow::Result<()> {
     if names_a_branch(base) {
         Ok(())
     } else {

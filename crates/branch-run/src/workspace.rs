@@ -49,6 +49,13 @@ pub(crate) struct Start {
     tips: Vec<Tip>,
 }
 
+impl Start {
+    /// HEAD's branch, by its short name; none where it is detached.
+    pub(crate) fn branch(&self) -> Option<&str> {
+        self.on.as_deref().map(|name| name.strip_prefix("refs/heads/").unwrap_or(name))
+    }
+}
+
 mod hexadecimal {
     use git2::Oid;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
@@ -125,6 +132,13 @@ impl Workspace {
             self.root.display()
         );
         Ok(repository)
+    }
+
+    /// The URL of the remote `origin`, as it is configured.
+    pub(crate) fn origin(&self) -> Option<String> {
+        let repository = self.open().ok()?;
+        let remote = repository.find_remote("origin").ok()?;
+        remote.url().ok().map(str::to_owned)
     }
 
     /// Checks that a run may begin.

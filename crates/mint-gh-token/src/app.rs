@@ -42,7 +42,9 @@ impl AppArgs {
         given(self.app_id.as_deref())
     }
 
-    pub(crate) fn api_url(&self) -> &str {
+    /// The API's URL; set to nothing, it is the default.
+    #[must_use]
+    pub fn api_url(&self) -> &str {
         self.api.url()
     }
 

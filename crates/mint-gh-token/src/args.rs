@@ -62,8 +62,9 @@ pub(crate) struct PermissionArgs {
     pub(crate) read_only: bool,
 }
 
+/// Which GitHub App mints, and where. Its key is not among it: that is read when it is needed.
 #[derive(Debug, clap::Args)]
-pub(crate) struct AppArgs {
+pub struct AppArgs {
     /// The App's client id, or its App id.
     #[arg(long, value_name = "ID", env = "GITHUB_APP_ID", hide_env_values = true)]
     pub(crate) app_id: Option<String>,
@@ -116,6 +117,20 @@ Example:
 pub(crate) struct RevokeArgs {
     #[command(flatten)]
     pub(crate) api: ApiArgs,
+}
+
+impl AppArgs {
+    /// What the environment says: GITHUB_APP_ID, GITHUB_APP_INSTALLATION_ID, GITHUB_API_URL.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let set = |name: &str| std::env::var(name).ok();
+        let api_url = set("GITHUB_API_URL").unwrap_or_default();
+        Self {
+            app_id: set("GITHUB_APP_ID"),
+            installation_id: set("GITHUB_APP_INSTALLATION_ID"),
+            api: ApiArgs { api_url },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

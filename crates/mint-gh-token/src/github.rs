@@ -112,7 +112,7 @@ fn hand_back(api: &Api<'_>, token: &Secret, wish: &Wish, mismatch: Mismatch) -> 
 ///
 /// # Errors
 /// Faults: 3 where GitHub stayed away, else what it answered.
-pub(crate) fn revoke(api: &Api<'_>, token: &Secret) -> anyhow::Result<bool> {
+pub fn revoke(api: &Api<'_>, token: &Secret) -> anyhow::Result<bool> {
     let request = api.request(Method::DELETE, &["installation", "token"]).bearer(token);
     let response = api.send(&request)?;
     if response.status == StatusCode::UNAUTHORIZED {

@@ -16,6 +16,8 @@
 //! $ mint-gh-token --repo octo/blog --format token | mint-gh-token revoke
 //! {"kind":"TokenRevocation","revoked":true}
 //! ```
+//!
+//! As a library: [`mint`] makes the same token for a program that uses it itself, and [`revoke`] ends it.
 
 mod app;
 mod args;
@@ -27,7 +29,10 @@ mod narrow;
 mod revoke;
 mod token;
 
-pub use args::Args;
+pub use args::{AppArgs, Args};
+pub use github::revoke;
+pub use narrow::Permissions;
+pub use token::Minted;
 
 use agent_task::Exit;
 use api_client::{Client, github::Api};
@@ -41,13 +46,27 @@ use piece::output;
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let client = Client::new("mint-gh-token", env!("CARGO_PKG_VERSION"));
     match args.command {
-        None => mint(&client, args.mint),
+        None => print(&client, args.mint),
         Some(Command::GitCredential(args)) => credential::run(&client, args),
         Some(Command::Revoke(args)) => revoke::run(&client, &args),
     }
 }
 
-fn mint(client: &Client, args: MintArgs) -> anyhow::Result<Exit> {
+/// Mints a token that may push to `repository` (`owner/name`) and open pull requests there, and no more.
+///
+/// # Errors
+/// Faults: 2 for what is no repository, 3 where GitHub stayed away, 4 where App, key, installation or permission is missing or
+/// wrong, 1 where the token can do more than was asked (it is revoked).
+pub fn mint(api: &Api<'_>, app: &AppArgs, repository: &str) -> anyhow::Result<Minted> {
+    let wish = github::Wish {
+        repository: app::parse_repository(repository)?,
+        permissions: Permissions::of(&Permissions::PUBLISH),
+        installation: app.installation()?,
+    };
+    github::mint(api, &app.credentials()?, &wish)
+}
+
+fn print(client: &Client, args: MintArgs) -> anyhow::Result<Exit> {
     let MintArgs { app, repo, permissions, format } = args;
     let repository = app::repository(repo.as_deref())?;
     let wish = github::Wish {

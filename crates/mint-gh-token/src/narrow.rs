@@ -8,7 +8,7 @@ use std::fmt;
 
 /// Permissions by name, as `contents` → `write`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Permissions(pub(crate) BTreeMap<String, String>);
+pub struct Permissions(pub BTreeMap<String, String>);
 
 /// A set of permissions that is asked for when none is named.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Permissions {
     /// To fetch.
     pub(crate) const READ: Preset = Preset(&[("contents", "read")]);
 
-    fn of(preset: &Preset) -> Self {
+    pub(crate) fn of(preset: &Preset) -> Self {
         Self(preset.0.iter().map(|(name, level)| ((*name).to_owned(), (*level).to_owned())).collect())
     }
 }

@@ -8,16 +8,19 @@ use std::collections::BTreeMap;
 
 /// A token and what it is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Minted {
-    pub(crate) token: Secret,
+pub struct Minted {
+    /// The token.
+    pub token: Secret,
     /// By GitHub's clock.
-    pub(crate) expires_at: Timestamp,
+    pub expires_at: Timestamp,
     /// `owner/name`, as GitHub writes it.
-    pub(crate) repository: String,
-    pub(crate) permissions: Permissions,
-    pub(crate) installation_id: u64,
+    pub repository: String,
+    /// What it may do there.
+    pub permissions: Permissions,
+    /// The App's installation that it is of.
+    pub installation_id: u64,
     /// GitHub's clock minus ours, where it matters; else nothing.
-    pub(crate) skew: SignedDuration,
+    pub skew: SignedDuration,
 }
 
 /// What is printed on stdout: here the token leaves on purpose.

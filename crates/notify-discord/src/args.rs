@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Discord's API, at the version that the piece is written against.
-const API_URL: &str = "https://discord.com/api/v10";
+pub const API_URL: &str = "https://discord.com/api/v10";
 
 /// Tell a Discord channel how a run ended.
 ///

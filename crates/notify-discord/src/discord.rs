@@ -1,8 +1,7 @@
-//! Messages at Discord: made, and edited.
+//! Messages at Discord: made, and edited; and whether they could be.
 
-use crate::message::{Message, nonce};
+use crate::message::Message;
 use crate::target::Target;
-use agent_task::RunRecord;
 use api_client::retry::Policy;
 use api_client::{Client, Response};
 use http::header;
@@ -15,17 +14,33 @@ const USER_AGENT: &str =
 
 /// A message that Discord has.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Sent {
-    pub(crate) id: String,
-    pub(crate) channel_id: String,
+pub struct Sent {
+    /// Its id.
+    pub id: String,
+    /// The channel, or the thread, that it is in.
+    pub channel_id: String,
 }
 
 /// A target, and the way there.
 #[derive(Debug)]
-pub(crate) struct Discord<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) policy: Policy,
-    pub(crate) target: Target,
+pub struct Discord<'a> {
+    /// Sends the calls.
+    pub client: &'a Client,
+    /// How long a call is repeated.
+    pub policy: Policy,
+    /// Where messages go.
+    pub target: Target,
+}
+
+/// The webhook, or the bot's channel, as Discord knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Place {
+    /// The webhook's name, or the channel's.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The channel that the webhook writes to. A channel has none.
+    #[serde(default)]
+    pub channel_id: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -33,18 +48,41 @@ struct Body<'a> {
     #[serde(flatten)]
     message: &'a Message,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nonce: Option<String>,
+    nonce: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enforce_nonce: Option<bool>,
 }
 
 impl Discord<'_> {
-    /// Makes a message.
-    pub(crate) fn send(&self, message: &Message, record: &RunRecord) -> anyhow::Result<Sent> {
+    /// Reads the webhook or the channel: the credential is good for it. Nothing is sent.
+    ///
+    /// # Errors
+    /// Faults: 3 where Discord stayed away, 4 where it refuses the credential or does not know the webhook, else 1.
+    pub fn look(&self) -> anyhow::Result<Place> {
+        let request = self.target.get().header(header::USER_AGENT, USER_AGENT);
+        let answer = self.client.send(&self.policy, &request)?;
+        let unknown = answer.status.as_u16() == 404;
+        let accepted = self.accepted(answer, "reading where messages go").map_err(|fault| {
+            match (&self.target, fault.hint_text()) {
+                // Whoever knows the URL is let in: a wrong one is a wrong credential.
+                (Target::Webhook { .. }, Some(hint)) if unknown => {
+                    Fault::denied(fault.message().to_owned()).hint(hint.to_owned())
+                }
+                _ => fault,
+            }
+        })?;
+        Ok(accepted.json()?)
+    }
+
+    /// Makes a message. A bot's calls with the same `nonce` (at most 25 characters) make one message.
+    ///
+    /// # Errors
+    /// Faults: 3 where Discord stayed away, 4 where it refuses the credential or a permission, else 1.
+    pub fn send(&self, message: &Message, nonce: &str) -> anyhow::Result<Sent> {
         let mut request = self.target.post();
         let mut body = Body { message, nonce: None, enforce_nonce: None };
         if self.target.knows_nonces() {
-            body.nonce = Some(nonce(record));
+            body.nonce = Some(nonce);
             body.enforce_nonce = Some(true);
             request = request.replay_is_safe();
         }

@@ -17,7 +17,7 @@
 //! message silently.
 
 pub mod args;
-mod discord;
+pub mod discord;
 pub mod markup;
 pub mod message;
 mod once;
@@ -27,7 +27,7 @@ pub mod text;
 pub use args::Args;
 
 use crate::discord::{Discord, Sent};
-use crate::message::Message;
+use crate::message::{Message, nonce};
 use crate::once::Once;
 use crate::target::{Settings, Target};
 use crate::text::For;
@@ -120,9 +120,9 @@ fn tell_one(
         Some(told) => match discord.edit(&told.id, &message)? {
             Some(sent) => (sent, "updated"),
             // Somebody deleted it.
-            None => (discord.send(&message, record)?, "created"),
+            None => (discord.send(&message, &nonce(record))?, "created"),
         },
-        None => (discord.send(&message, record)?, "created"),
+        None => (discord.send(&message, &nonce(record))?, "created"),
     };
     if let Err(error) = once.remember(&record.run, &sent, digest) {
         // The message is out: to fail here would have it sent again.

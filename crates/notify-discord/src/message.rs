@@ -33,6 +33,15 @@ pub struct Message {
     pub flags: Option<u32>,
 }
 
+impl Message {
+    /// A message that is about no run: this text, nobody pinged, no preview of a link.
+    #[must_use]
+    pub fn of_text(content: impl Into<String>) -> Self {
+        let (embeds, allowed_mentions) = (Vec::new(), AllowedMentions::default());
+        Self { content: content.into(), embeds, allowed_mentions, flags: Some(SUPPRESS_EMBEDS) }
+    }
+}
+
 /// Which mentions in the text act.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct AllowedMentions {

@@ -91,6 +91,17 @@ impl Target {
         }
     }
 
+    /// The call that reads the webhook, or the bot's channel.
+    pub(crate) fn get(&self) -> Request {
+        match self {
+            Self::Webhook { url, .. } => Request::new(Method::GET, url.clone()),
+            Self::Bot { api, channel, token } => {
+                let url = endpoint::join(api, &["channels", channel]);
+                Request::new(Method::GET, url).authorization("Bot", token)
+            }
+        }
+    }
+
     /// The call that edits the message `id`.
     pub(crate) fn patch(&self, id: &str) -> Request {
         let request = match self {
