@@ -246,8 +246,9 @@ fn binaries() -> PathBuf {
     test.ancestors().nth(2).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Builds the binaries once, in this process's own profile: `cargo test -p e2e` alone would use those of an earlier state.
-fn build() {
+/// Builds the binaries once, in this process's own profile, for [`World::command`] to find: `cargo test -p e2e` alone would use
+/// those of an earlier state.
+pub fn build() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };

@@ -1,0 +1,95 @@
+//! The command line.
+
+use crate::check::Name;
+use clap::Parser;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Check that a run would work here: what is wrong, and how to mend it.
+///
+/// Nothing is changed and nothing is posted. The agent CLI logs in and answers with one word, which costs a few tokens
+/// (--skip login). Credentials are those of run-publisher.sh, from the environment.
+#[derive(Debug, Parser)]
+#[command(
+    name = "preflight",
+    version,
+    after_help = "Exit codes: 0 all is well, or a warning at most; 1 a check failed; 2 wrong usage; 3 only the network, or a limit \
+that passes, is in the way; 4 a credential is missing or wrong.
+
+Examples:
+  preflight
+  preflight --only tools --only repository
+  preflight --skip login | jq -r '.checks[] | select(.status == \"failed\") | .remedy'"
+)]
+pub struct Args {
+    /// Agent that the run would begin with
+    #[arg(long, value_name = "NAME", default_value = "publisher")]
+    pub agent: String,
+
+    /// Repository on GitHub [default: the remote origin's]
+    #[arg(long, value_name = "OWNER/NAME", env = "GITHUB_REPOSITORY", hide_env_values = true)]
+    pub repo: Option<String>,
+
+    /// Branch that the pull request would go to
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    pub base: String,
+
+    /// MCP servers beside the agent's presets, for mcp-config
+    #[arg(long, value_name = "FILE")]
+    pub mcp_overlay: Option<PathBuf>,
+
+    /// Model to log in with [default: the agent CLI's own]
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// Send one test message to Discord
+    #[arg(long)]
+    pub post: bool,
+
+    /// Do this check alone; may be given several times
+    #[arg(long, value_enum, value_name = "CHECK", value_delimiter = ',')]
+    pub only: Vec<Name>,
+
+    /// Leave this check out; may be given several times
+    #[arg(long, value_enum, value_name = "CHECK", value_delimiter = ',')]
+    pub skip: Vec<Name>,
+
+    /// What each check may take, as 60s, 500ms or 2m
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let wrong = || "a whole number above 0 with a unit is expected: 500ms, 60s, 2m".to_owned();
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let time = match &text[digits..] {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.checked_mul(60).ok_or_else(wrong)?),
+        _ => return Err(wrong()),
+    };
+    // An hour is far more than any check needs, and far from where adding to a clock overflows.
+    Some(time).filter(|time| !time.is_zero() && *time <= Duration::from_secs(3600)).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "60", "s", "0s", "1.5s", "-1s", "2h", "99999999999999999999s", "61m"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Says whether a run would work here, before one is begun: what is wrong, and how to mend it.
+//!
+//! - stdout: one JSON document, whatever was found.
+//! - stderr: a table for people, a row as each check ends.
+//!
+//! ```text
+//! $ preflight --repo octo/blog
+//! {"kind":"Preflight","checks":[{"name":"tools","status":"ok","detail":"git 2.39.5, …","durationMs":212},…],"ok":true}
+//! ```
+//!
+//! The checks do what the run would do, by the same means: the agent CLI logs in with the environment that it would get,
+//! and is asked for one word, which costs a few tokens (`--skip login`); the MCP servers are started and list their tools;
+//! a token is minted for the repository, used to read, and revoked.
+//!
+//! # What it never does
+//!
+//! - Change the work tree or the remote, or post anything: `--post` alone sends one message.
+//! - Print a secret: every text is redacted on its way out.
+//! - Leave a process, a file or a token behind.
+
+mod agent;
+pub mod args;
+mod check;
+mod context;
+mod discord;
+mod github;
+mod login;
+mod mcp;
+mod program;
+mod report;
+mod repository;
+mod tools;
+
+pub use args::Args;
+
+use agent_task::Exit;
+use check::{CHECKS, Check, Checked, Name};
+use context::Context;
+use piece::{Fault, output};
+use report::{Report, Table};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// What a check gets beyond its time to end what it has started.
+const GRACE: Duration = Duration::from_secs(6);
+
+/// Runs the checks, all at once.
+///
+/// # Errors
+/// Usage faults; a fault where a signal stopped it. What a check finds is no error but the exit code.
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    let context = Arc::new(Context::new(args)?);
+    let checks: Vec<&'static Check> = CHECKS.iter().filter(|check| context.lists(check.name)).collect();
+    let mut table = Table::new();
+    let (results, arrivals) = channel();
+    for &check in &checks {
+        if context.skips(check.name) {
+            // The receiver is ours and lives on.
+            let _ = results.send(Checked::skipped(check.name, "left out by --skip"));
+            continue;
+        }
+        let (context, results) = (Arc::clone(&context), results.clone());
+        std::thread::Builder::new().name(check.name.to_string()).spawn(move || {
+            // Nobody waits any more where the time was up.
+            let _ = results.send(check.run(&context));
+        })?;
+    }
+    drop(results);
+
+    let give_up = context.deadline() + GRACE;
+    let mut found: Vec<Checked> = Vec::new();
+    while found.len() < checks.len() {
+        match arrivals.recv_timeout(give_up.saturating_duration_since(Instant::now())) {
+            Ok(checked) => {
+                if !context.stop.came() {
+                    table.row(&checked);
+                }
+                found.push(checked);
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if context.stop.came() {
+        return Err(Fault::failed("stopped by a signal; what was started has been ended").into());
+    }
+    let is_found = |name: Name, found: &[Checked]| found.iter().any(|checked| checked.name == name);
+    for check in &checks {
+        if !is_found(check.name, &found) {
+            let late = Checked::late(check.name, context.timeout);
+            table.row(&late);
+            found.push(late);
+        }
+    }
+    found.sort_by_key(|checked| checked.name);
+    let report = Report::new(found);
+    table.end(&report);
+    output::line(&report)?;
+    Ok(report.exit())
+}
