@@ -17,7 +17,7 @@
 //! {"kind":"TokenRevocation","revoked":true}
 //! ```
 //!
-//! As a library: [`mint`] makes the same token for a program that uses it itself, and [`revoke`] ends it.
+//! As a library: [`mint`] makes the same token for a program that uses it itself, and [`revoke()`] ends it.
 
 mod app;
 mod args;

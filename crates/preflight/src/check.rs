@@ -149,6 +149,12 @@ impl Checked {
         Self::new(name, Status::Skipped, why.to_owned(), None)
     }
 
+    /// One that panicked, which its thread has told.
+    pub(crate) fn broken(name: Name) -> Self {
+        let detail = "the check itself broke: a fault of preflight".to_owned();
+        Self { exit: Exit::Failed, ..Self::new(name, Status::Failed, detail, None) }
+    }
+
     /// One that has not ended in its time.
     pub(crate) fn late(name: Name, timeout: Duration) -> Self {
         let detail = format!("no end after {}", message_text::figures::time(timeout));

@@ -70,6 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 
     let give_up = context.deadline() + GRACE;
     let mut found: Vec<Checked> = Vec::new();
+    let mut missing = None;
     while found.len() < checks.len() {
         match arrivals.recv_timeout(give_up.saturating_duration_since(Instant::now())) {
             Ok(checked) => {
@@ -78,7 +79,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
                 }
                 found.push(checked);
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            Err(why) => {
+                missing = Some(why);
+                break;
+            }
         }
     }
     if context.stop.came() {
@@ -87,9 +91,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let is_found = |name: Name, found: &[Checked]| found.iter().any(|checked| checked.name == name);
     for check in &checks {
         if !is_found(check.name, &found) {
-            let late = Checked::late(check.name, context.timeout);
-            table.row(&late);
-            found.push(late);
+            let without_end = match missing {
+                Some(RecvTimeoutError::Disconnected) => Checked::broken(check.name),
+                _ => Checked::late(check.name, context.timeout),
+            };
+            table.row(&without_end);
+            found.push(without_end);
         }
     }
     found.sort_by_key(|checked| checked.name);

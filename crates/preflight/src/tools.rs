@@ -2,8 +2,9 @@
 
 use crate::check::Finding;
 use crate::context::Context;
-use crate::program::{self, Broken};
+use crate::program::{self, Broken, Ended};
 use piece::Fault;
+use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 /// What `scripts/setup.sh` installs: the one place where these versions stand.
@@ -25,6 +26,8 @@ enum Wanted {
 /// A program.
 struct Tool {
     name: &'static str,
+    /// Other names that it goes by.
+    also: &'static [&'static str],
     /// Names another program in its place.
     variable: Option<&'static str>,
     wanted: Wanted,
@@ -33,7 +36,7 @@ struct Tool {
 }
 
 const fn tool(name: &'static str, wanted: Wanted) -> Tool {
-    Tool { name, variable: None, wanted, optional: false }
+    Tool { name, also: &[], variable: None, wanted, optional: false }
 }
 
 const TOOLS: &[Tool] = &[
@@ -43,11 +46,18 @@ const TOOLS: &[Tool] = &[
     tool("jq", Wanted::Any),
     Tool {
         name: "playwright-mcp",
+        also: &[],
         variable: Some("PRESSRUN_PLAYWRIGHT_MCP"),
         wanted: Wanted::Pinned("@playwright/mcp"),
         optional: true,
     },
-    Tool { name: "chromium", variable: Some("PRESSRUN_BROWSER"), wanted: Wanted::Any, optional: true },
+    Tool {
+        name: "chromium",
+        also: &["chromium-browser", "google-chrome-stable", "google-chrome"],
+        variable: Some("PRESSRUN_BROWSER"),
+        wanted: Wanted::Any,
+        optional: true,
+    },
     tool("agent-home", Wanted::Ours),
     tool("mcp-config", Wanted::Ours),
     tool("branch-run", Wanted::Ours),
@@ -110,15 +120,27 @@ fn settle(said: Vec<Said>) -> anyhow::Result<Finding> {
 
 fn ask(tool: &Tool, context: &Context) -> Said {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let program = tool.variable.and_then(set).unwrap_or_else(|| tool.name.into());
-    let mut command = Command::new(&program);
-    command.arg("--version").stdin(Stdio::null());
-    match program::run(&mut command, context.deadline(), &context.stop) {
+    let version_of = |program: &OsStr| {
+        let mut command = Command::new(program);
+        command.arg("--version").stdin(Stdio::null());
+        program::run(&mut command, context.deadline(), &context.stop)
+    };
+    let answer = match tool.variable.and_then(set) {
+        Some(program) => version_of(&program),
+        None => {
+            let first = version_of(tool.name.as_ref());
+            tool.also.iter().fold(
+                first,
+                |answer, name| if is_absent(&answer) { version_of(name.as_ref()) } else { answer },
+            )
+        }
+    };
+    match answer {
         Ok(ended) if ended.status.success() => {
             judge(tool, version(&String::from_utf8_lossy(&ended.stdout)).as_deref())
         }
         Ok(ended) => Said::Wrong(format!("{} --version failed ({})", tool.name, ended.status)),
-        Err(Broken::NotStarted(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+        answer if is_absent(&answer) => {
             if tool.optional {
                 Said::Doubtful(format!("{} is not on the PATH: agents with a browser need it", tool.name))
             } else {
@@ -127,6 +149,10 @@ fn ask(tool: &Tool, context: &Context) -> Said {
         }
         Err(broken) => Said::Wrong(format!("{}: {broken}", tool.name)),
     }
+}
+
+fn is_absent(answer: &Result<Ended, Broken>) -> bool {
+    matches!(answer, Err(Broken::NotStarted(error)) if error.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn judge(tool: &Tool, version: Option<&str>) -> Said {
