@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Check that a run would work here: what is wrong, and how to mend it.
 ///
-/// Nothing is changed and nothing is posted. The agent CLI logs in and answers with one word, which costs a few tokens
+/// Nothing is changed and nothing is posted. The agent CLI logs in and answers with one word, which costs a few hundred tokens
 /// (--skip login). Credentials are those of run-publisher.sh, from the environment.
 #[derive(Debug, Parser)]
 #[command(

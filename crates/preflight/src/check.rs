@@ -21,7 +21,7 @@ pub enum Name {
     Agent,
     /// The MCP servers start and list their tools
     Mcp,
-    /// The agent CLI logs in and answers; costs a few tokens
+    /// The agent CLI logs in and answers; costs a few hundred tokens
     Login,
     /// A token is minted, the repository read with it, and the token revoked
     Github,

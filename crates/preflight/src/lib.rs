@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The checks do what the run would do, by the same means: the agent CLI logs in with the environment that it would get,
-//! and is asked for one word, which costs a few tokens (`--skip login`); the MCP servers are started and list their tools;
+//! and is asked for one word, which costs a few hundred tokens (`--skip login`); the MCP servers are started and list their tools;
 //! a token is minted for the repository, used to read, and revoked.
 //!
 //! # What it never does

@@ -19,7 +19,7 @@ fn bare(arguments: &[&str]) -> (i32, String, String) {
 fn the_help_has_examples_and_says_that_a_login_costs() {
     let (code, help, _) = bare(&["--help"]);
     assert_eq!(code, 0);
-    for part in ["preflight --only tools", "Exit codes", "costs a few tokens", "--completions"] {
+    for part in ["preflight --only tools", "Exit codes", "costs a few hundred tokens", "--completions"] {
         assert!(help.contains(part), "'{part}' in {help}");
     }
     let (code, completions, _) = bare(&["--completions", "bash"]);
