@@ -4,6 +4,7 @@
 //! error is printed with its causes and its hint, and the exit code is the [contract's](agent_task::exit::Exit). A reader that went
 //! away (a broken pipe) is no failure: `mcp-config … | head -1` is quiet.
 
+pub mod duration;
 mod fault;
 pub mod input;
 pub mod output;
