@@ -137,18 +137,18 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
     }
     match kept {
         Ok(kept) => {
-            if !kept.faults.is_empty() {
-                record.fail(Outcome::WorkspaceInvalid, Stage::COMMIT, kept.faults.join("; "));
-            }
-            record.head = Some(kept.head.clone());
-            record.commits = kept.commits;
-            record.files = kept.files;
-            record.files_changed = kept.files_changed;
             if !args.keep_branch
-                && let Err(error) = plan.workspace.go_back(&start, &kept.head)
+                && let Err(error) = plan.workspace.go_back(&start, &kept)
             {
                 say(&format!("stays on {branch}: {error:#}"));
             }
+            if !kept.faults.is_empty() {
+                record.fail(Outcome::WorkspaceInvalid, Stage::COMMIT, kept.faults.join("; "));
+            }
+            record.head = Some(kept.head);
+            record.commits = kept.commits;
+            record.files = kept.files;
+            record.files_changed = kept.files_changed;
         }
         Err(error) => {
             let error = redactor.redact_text(&format!("{error:#}")).into_owned();

@@ -45,7 +45,7 @@ pub(crate) fn salvage(workspace: &Workspace, killed: Holder) -> anyhow::Result<R
         let kept = workspace
             .keep(&start, &branch, by)
             .context(Fault::failed("the work of the run that was killed could not be committed"))?;
-        if let Err(error) = workspace.go_back(&start, &kept.head) {
+        if let Err(error) = workspace.go_back(&start, &kept) {
             say(&format!("stays on {branch}: {error:#}"));
         }
         if !kept.faults.is_empty() {

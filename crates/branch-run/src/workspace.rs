@@ -74,6 +74,8 @@ mod hexadecimal {
 pub(crate) struct Kept {
     /// The tip of the run's branch.
     pub(crate) head: String,
+    /// The commit that the work tree stands at: the same, unless the command had left HEAD elsewhere.
+    at: String,
     pub(crate) commits: u64,
     pub(crate) files: Vec<ChangedFile>,
     pub(crate) files_changed: u64,
@@ -264,6 +266,8 @@ impl Workspace {
                 if tip.is_none() {
                     point(&repository, &reference, before, "branch-run: made again")?;
                 }
+                // The branch that HEAD is on may be one that is put back.
+                repository.set_head_detached(work).context("leaving the branch that HEAD was left on")?;
                 before
             }
             Settlement::Beside => {
@@ -288,6 +292,7 @@ impl Workspace {
         let (files, files_changed) = changed_files(&repository, start.commit, head)?;
         Ok(Kept {
             head: head.to_string(),
+            at: work.to_string(),
             commits: count(&repository, start.commit, head)?,
             files,
             files_changed,
@@ -312,10 +317,10 @@ impl Workspace {
     }
 
     /// Goes back to where the run began, so that the next one begins there too. Nothing in the tree may be lost by it.
-    pub(crate) fn go_back(&self, start: &Start, head: &str) -> anyhow::Result<()> {
+    pub(crate) fn go_back(&self, start: &Start, kept: &Kept) -> anyhow::Result<()> {
         let repository = self.open()?;
         let at = repository.head()?.peel_to_commit()?.id();
-        ensure!(at.to_string() == head, "HEAD is not at the run's branch");
+        ensure!(at.to_string() == kept.at, "HEAD has moved since the work was kept");
         let changed = uncommitted(&repository)?;
         ensure!(changed.is_empty(), "the work tree has uncommitted changes: {}", some_of(&changed));
         let target = match &start.on {

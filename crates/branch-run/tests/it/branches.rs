@@ -104,6 +104,20 @@ fn going_back_to_the_base_after_committing_is_fine() {
     let script = "echo 1 >one && git add one && git commit --quiet -m one && git switch --quiet main";
     let record = place.run(&[], script).record();
     assert_eq!((record.outcome, record.commits), (Outcome::Success, 1));
+    assert_eq!(place.branch(), "main");
+}
+
+/// P2
+#[test]
+fn a_base_that_was_moved_along_is_put_back_under_the_work_tree_too() {
+    let place = Place::new();
+    let main = place.git(["rev-parse", "main"]);
+    let script = "echo 1 >one && git add one && git commit --quiet -m one && git branch -f main && \
+        echo 2 >one && git commit --quiet -am two && git switch --quiet main";
+    let ran = place.run(&[], script);
+    assert_eq!((ran.record().outcome, ran.record().commits), (Outcome::Success, 2), "{}", ran.stderr);
+    assert_eq!((place.branch(), place.git(["rev-parse", "main"])), ("main".to_owned(), main));
+    assert!(place.is_clean(), "{}", ran.stderr);
 }
 
 #[test]
@@ -116,6 +130,7 @@ fn work_in_two_places_is_kept_in_both() {
     let branch = record.branch.unwrap();
     assert_eq!(place.git(["show", &format!("{branch}:one")]), "1");
     assert_eq!(place.git(["show", &format!("{branch}-left:two")]), "2");
+    assert_eq!(place.branch(), "main", "where it was before the run");
     assert!(record.error.unwrap().contains(&format!("{branch}-left")));
 }
 
