@@ -90,6 +90,12 @@ impl Observer {
         if let Some(error) = self.missing_server(needed_mcp_servers) {
             return Some(Failure { outcome: Outcome::McpFailed, stage: Stage::MCP_START.to_owned(), error });
         }
+        if let Some((server, stage)) =
+            needed_mcp_servers.iter().find_map(|name| self.lost.get_key_value(&text::line(name, 100)))
+        {
+            let error = format!("{server} ended during the run");
+            return Some(Failure { outcome: Outcome::McpFailed, stage: stage.clone(), error });
+        }
         if let Some(failure) = exit_failure(ended, ending, stderr) {
             return Some(failure);
         }

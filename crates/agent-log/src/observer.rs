@@ -8,7 +8,7 @@ use agent_task::record::{McpServer, Subagent, Tokens, Verdict};
 use agent_task::{AgentReport, Outcome, Stage};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// So many open or failed calls are remembered; a run has a handful.
 const CALLS_MAX: usize = 4096;
@@ -106,6 +106,8 @@ pub struct Observer {
     pub(crate) denials: Vec<String>,
     pub(crate) denied_stage: Option<String>,
     pub(crate) servers: Vec<McpServer>,
+    /// The MCP servers whose last call found nobody: name, and who called.
+    pub(crate) lost: BTreeMap<String, String>,
     pub(crate) limit_rejected: bool,
     resets_at: Option<Timestamp>,
     pub(crate) ended: Option<Ended>,
@@ -338,6 +340,7 @@ impl Observer {
             let Some(id) = block.tool_use_id.get() else { continue };
             let failed = block.is_error.0;
             let Some(call) = self.open.remove(id) else { continue };
+            self.reached(&call, block.content.filter(|_| failed));
             if failed && self.failed.len() < CALLS_MAX {
                 self.failed.insert(id.to_owned(), call.owner);
             }
@@ -362,6 +365,28 @@ impl Observer {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Notes whether the server of a call is there still. The CLI starts it again for a call that finds it gone, and one
+    /// that answers then is no loss.
+    fn reached(&mut self, call: &Call, failure: Option<&RawValue>) {
+        let Some((server, _)) = call.tool.strip_prefix("mcp__").and_then(|name| name.split_once("__")) else {
+            return;
+        };
+        let gone = failure.is_some_and(|content| {
+            let text = event::text_of(content);
+            // The CLI's own words and nothing else: a tool's error may well hold them.
+            matches!(
+                text.trim(),
+                "Connection closed" | "MCP error -32000: Connection closed" | "Not connected"
+            )
+        });
+        if !gone {
+            self.lost.remove(server);
+        } else if self.lost.len() < LISTED_MAX {
+            let by = self.name(call.owner).to_owned();
+            self.lost.insert(text::line(server, 100), by);
         }
     }
 

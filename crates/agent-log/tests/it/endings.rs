@@ -68,6 +68,42 @@ fn a_server_that_is_needed_must_have_been_connected() {
     }
 }
 
+/// P9: what the agent CLI says of a call to a server that has ended, as it says it.
+#[test]
+fn a_server_that_is_needed_must_still_be_there_at_the_last_call() {
+    let called = |id: &str, failure: &str| {
+        format!(
+            r#"{{"type":"assistant","message":{{"content":[{{"type":"tool_use","id":"{id}","name":"mcp__search__find","input":{{}}}}]}}}}
+{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"{id}",{failure}}}]}}}}
+"#
+        )
+    };
+    const GONE: &str = r#""content":"Connection closed","is_error":true"#;
+    const REFUSED: &str = r#""content":"page: Connection closed","is_error":true"#;
+    const FOUND: &str = r#""content":[{"type":"text","text":"Connection closed"}]"#;
+    let init = r#"{"type":"system","subtype":"init","mcp_servers":[{"name":"search","status":"connected"}]}"#;
+    let needed = ["search".to_owned()];
+    for (calls, outcome) in [
+        (&[GONE][..], Outcome::McpFailed),
+        (&[FOUND, GONE, REFUSED, GONE], Outcome::McpFailed),
+        (&[GONE, FOUND], Outcome::Success),
+        (&[GONE, REFUSED], Outcome::Success),
+    ] {
+        let calls: String =
+            calls.iter().enumerate().map(|(id, failure)| called(&id.to_string(), failure)).collect();
+        let events = format!("{init}\n{calls}{SUCCESS}\n");
+        let surroundings = Surroundings { needed_mcp_servers: &needed, ..ended(Ending::Code(0)) };
+        let lost = report(&events, surroundings);
+        assert_eq!(lost.outcome, outcome, "{events}");
+        if outcome == Outcome::McpFailed {
+            assert_eq!(lost.stage.unwrap().as_str(), "agent");
+            assert_eq!(lost.error.as_deref(), Some("search ended during the run"));
+        }
+        let unneeded = report(&events, ended(Ending::Code(0)));
+        assert_eq!(unneeded.outcome, Outcome::Success, "nobody needs it");
+    }
+}
+
 /// P9
 #[test]
 fn a_usage_limit_is_told_from_an_overload_and_says_when_it_resets() {
