@@ -169,6 +169,8 @@ signalled() {
     "$@" <&0 &
     child=$!
     set +m
+    # One that came while there was nobody to hand it to.
+    [[ -z $signal ]] || kill -TERM "$child" 2>/dev/null || :
     while
         signal='' code=0
         wait "$child" || code=$?
@@ -204,12 +206,32 @@ run_agent() {
         cat "$run_dir/plan.json"
         exit 0
     fi
-    if logged mcp-check mcp-config check <"$mcp" >"$run_dir/mcp-check.json"; then
-        signalled branch-run "${run[@]}" -- "${command[@]}"
+    # One of an earlier run in this folder is not this run's.
+    rm -f "$record"
+    local code=0
+    logged mcp-check signalled mcp-config check <"$mcp" >"$run_dir/mcp-check.json" || code=$?
+    if [[ -n $interrupted ]]; then
+        not_begun mcp-start interrupted --error 'the run was ended by a signal'
+    elif ((code)); then
+        not_begun mcp-start mcp-failed --error-file "$run_dir/mcp-check.log"
     else
-        branch-run fail --agent "$agent" --prompt "$topic" --base "$base" --stage mcp-start --outcome mcp-failed \
-            --error-file "$run_dir/mcp-check.log" --record "$record"
+        signalled branch-run "${run[@]}" -- "${command[@]}" || code=$?
+        # Where it was killed, nothing is written: what is left is ended and kept here.
+        if ((code > 128)) && [[ ! -s $record ]]; then
+            code=0
+            branch-run salvage --record "$record" ||
+                not_begun agent interrupted --error 'branch-run was killed before the agent began'
+        fi
+        return "$code"
     fi
+}
+
+# The record of a run that ended before its agent began: stage, outcome, and why.
+not_begun() {
+    local stage=$1 outcome=$2
+    shift 2
+    branch-run fail --agent "$agent" --prompt "$topic" --base "$base" --stage "$stage" --outcome "$outcome" "$@" \
+        --record "$record"
 }
 
 # Takes the record through one piece. A piece that fails notes it in the record; for one that cannot, it is noted here.
@@ -285,8 +307,8 @@ main() {
     # What a subagent may call by name: start-dev-bg.sh.
     PATH=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd):$PATH
 
-    child=''
-    trap 'signal=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null' TERM INT HUP
+    child='' signal='' interrupted=''
+    trap 'signal=1 interrupted=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null' TERM INT HUP
     case $stage in
         agent) run_agent ;;
         publish) run_publish ;;
