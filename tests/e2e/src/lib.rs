@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The repository that every run works on.
 pub const REPOSITORY: &str = "octo/blog";
@@ -75,9 +76,17 @@ impl World {
         for program in ["claude", "playwright-mcp", "hugo", "git", "jq"] {
             find_program(program)?;
         }
-        let world = Self::without_scenario()?;
         let file = workspace().join("tests/sandbox/scenarios").join(format!("{scenario}.json"));
-        world.sandbox.model().load(sandbox::Scenario::from_file(&file)?)?;
+        Self::playing(sandbox::Scenario::from_file(&file)?)
+    }
+
+    /// A world whose model follows this script.
+    ///
+    /// # Errors
+    /// Something could not be set up.
+    pub fn playing(scenario: sandbox::Scenario) -> anyhow::Result<Self> {
+        let world = Self::without_scenario()?;
+        world.sandbox.model().load(scenario)?;
         Ok(world)
     }
 
@@ -225,6 +234,60 @@ impl World {
     pub fn publish(&self, arguments: &[&str]) -> anyhow::Result<Ended> {
         Ended::from_output(&self.run_publisher(arguments)?.output()?)
     }
+
+    /// Processes that have to do with this world: by command line, environment or current directory. A run that has ended
+    /// has none.
+    #[must_use]
+    pub fn processes(&self) -> Vec<String> {
+        let folder = self.folder.path();
+        let mark = folder.as_os_str().as_encoded_bytes();
+        let mentions = |text: &[u8]| text.windows(mark.len()).any(|part| part == mark);
+        let entries = std::fs::read_dir("/proc").into_iter().flatten();
+        let processes = entries.filter_map(|entry| {
+            let process = entry.ok()?.path();
+            process.file_name()?.to_str()?.parse::<u32>().ok()?;
+            // Of one that has just ended, nothing can be read.
+            let read = |name: &str| std::fs::read(process.join(name)).unwrap_or_default();
+            let command = read("cmdline");
+            let at = std::fs::read_link(process.join("cwd")).unwrap_or_default();
+            (mentions(&command) || mentions(&read("environ")) || at.starts_with(folder))
+                .then(|| String::from_utf8_lossy(&command).replace('\0', " "))
+        });
+        processes.collect()
+    }
+
+    /// A named pipe: what a script writes to it, [`heard`] waits for.
+    ///
+    /// # Errors
+    /// `mkfifo` fails.
+    pub fn pipe(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let pipe = self.path(name);
+        let status = self.command("mkfifo").arg(&pipe).status()?;
+        ensure!(status.success(), "mkfifo {}", pipe.display());
+        Ok(pipe)
+    }
+}
+
+/// Waits until someone writes to the named pipe, and gives what was written.
+///
+/// # Errors
+/// Nobody did within two minutes.
+pub fn heard(pipe: &Path) -> anyhow::Result<String> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let from = pipe.to_owned();
+    std::thread::spawn(move || sender.send(std::fs::read_to_string(from)));
+    let heard = receiver.recv_timeout(Duration::from_secs(120));
+    Ok(heard.with_context(|| format!("nothing was written to {}", pipe.display()))??)
+}
+
+/// Sends a signal to a process.
+///
+/// # Errors
+/// It is gone.
+pub fn send(signal: &str, process: u32) -> anyhow::Result<()> {
+    let status = Command::new("kill").args(["-s", signal, "--", &process.to_string()]).status()?;
+    ensure!(status.success(), "kill -s {signal} {process}");
+    Ok(())
 }
 
 /// The workspace's root.

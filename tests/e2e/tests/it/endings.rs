@@ -1,3 +1,16 @@
+/// What the agent does to its run: limits, tools, its own end.
+mod agent;
+/// What the agent does with git.
+mod branch;
+/// MCP servers that are not there, or not for long.
+mod mcp;
+/// What the model's API does to a run.
+mod model;
+/// What fails when a run is published, and publishing again.
+mod publish;
+/// Signals to the run, at every stage.
+mod signals;
+
 use agent_task::Outcome;
 use anyhow::Context as _;
 use e2e::{REPOSITORY, World};

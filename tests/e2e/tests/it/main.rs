@@ -6,5 +6,9 @@ mod deliver;
 mod dev_server;
 /// Runs that fail, and what they leave.
 mod endings;
+/// How a run ended, held against what was expected.
+mod expected;
 /// What stops a run before anything happens.
 mod refusals;
+/// What the model says, in few words.
+mod scripted;

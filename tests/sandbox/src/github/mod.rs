@@ -195,6 +195,12 @@ impl GitHub {
         self.hub.state().repositories.keys().cloned().collect()
     }
 
+    /// What the git server was asked, in order.
+    #[must_use]
+    pub fn git_requests(&self) -> Vec<Request> {
+        self.hub.shared.requests(Service::Git)
+    }
+
     /// What was pushed through the server, refused or not, in order.
     #[must_use]
     pub fn git_pushes(&self) -> Vec<GitPush> {

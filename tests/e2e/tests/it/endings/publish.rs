@@ -1,0 +1,164 @@
+//! What fails when a run is published: nothing is lost, it is told once, and publishing again finishes the job.
+
+use crate::expected::{DELIVERED, Expected, Published, UNFINISHED, assert_ended};
+use crate::scripted::{ended, is_done, published_again, run, runs, world, writes_the_note};
+use agent_task::Outcome;
+use e2e::{Ended, REPOSITORY, World};
+use sandbox::{Fault, How, Limit, Service};
+use std::time::Duration;
+
+/// Calls of this service fail from here on, where method and path are these; for so many times.
+fn fail(world: &World, service: Service, method: &str, path: &str, times: usize, how: How) {
+    let (method, path_prefix) = (Some(method.to_owned()), path.to_owned());
+    world.sandbox.fail(Fault { method, path_prefix, times, ..Fault::next(service, how) });
+}
+
+fn status(code: u16, body: &str) -> How {
+    // A wait that is longer than anybody's patience: asking again is not what is looked at.
+    let headers = vec![("retry-after".to_owned(), "3600".to_owned())];
+    How::Status { code, headers: if code < 500 { Vec::new() } else { headers }, body: body.to_owned() }
+}
+
+fn gives(world: &World, expected: Expected<'_>) -> anyhow::Result<()> {
+    assert_ended(world, &published_again(world)?, expected)
+}
+
+/// P7, P8, P9: one run, whose publishing fails in one way after the other until it does not.
+#[test]
+fn whatever_fails_in_publishing_the_next_time_finishes_the_job() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    let unpushed = Expected { published: Published::Nothing, ..UNFINISHED };
+    let unopened = Expected {
+        outcome: Outcome::PullRequestFailed,
+        stage: "pull-request",
+        published: Published::Branch,
+        ..UNFINISHED
+    };
+
+    let body = r#"{"message":"Integration must generate a public key"}"#;
+    fail(&world, Service::GitHub, "GET", "/repos/octo/blog/installation", 1, status(401, body));
+    fail(&world, Service::GitHub, "POST", "/app/installations", 1, status(401, body));
+    let token = Expected { outcome: Outcome::TokenFailed, stage: "token", error: "public key", ..unpushed };
+    assert_ended(&world, &ended(&world, &[])?, token)?;
+    // The one of the two calls that was not made: it would fail later.
+    let _ = published_again(&world)?;
+
+    for (code, outcome, error) in [(403, Outcome::PushRefused, "403"), (500, Outcome::PushFailed, "500")] {
+        fail(&world, Service::Git, "GET", "/octo/blog.git", 1, status(code, ""));
+        gives(&world, Expected { outcome, stage: "push", error, ..unpushed })?;
+    }
+
+    let pulls = "/repos/octo/blog/pulls";
+    fail(&world, Service::GitHub, "GET", pulls, 1, status(401, r#"{"message":"Bad credentials"}"#));
+    gives(&world, Expected { error: "Bad credentials", ..unopened })?;
+    let body = r#"{"message":"Validation Failed","errors":[{"resource":"PullRequest","code":"custom","message":"No"}]}"#;
+    for (code, body, error) in [
+        (422, body, "Validation Failed"),
+        (403, r#"{"message":"Resource not accessible by integration"}"#, "not accessible by integration"),
+        (503, r#"{"message":"Unicorn"}"#, "503"),
+    ] {
+        fail(&world, Service::GitHub, "POST", pulls, 1, status(code, body));
+        gives(&world, Expected { error, ..unopened })?;
+    }
+
+    gives(&world, DELIVERED)?;
+    gives(&world, DELIVERED)
+}
+
+/// P7, P9
+#[test]
+fn a_rule_that_refuses_the_push_is_told_in_its_words() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    world.sandbox.github().protect("agent/*", "Branches must name a ticket");
+    let expected = Expected {
+        outcome: Outcome::PushRefused,
+        stage: "push",
+        error: "Branches must name a ticket",
+        published: Published::Nothing,
+        ..UNFINISHED
+    };
+    assert_ended(&world, &ended(&world, &[])?, expected)
+}
+
+/// P7, P9: and what to do about it.
+#[test]
+fn a_workflow_file_is_refused_and_explained() -> anyhow::Result<()> {
+    let command = "mkdir -p .github/workflows && echo 'on: push' >.github/workflows/ci.yml";
+    let world = world([runs(command), is_done()])?;
+    let expected = Expected {
+        outcome: Outcome::PushRefused,
+        stage: "push",
+        error: "the permission 'workflows'",
+        files: &[".github/workflows/ci.yml"],
+        published: Published::Nothing,
+        ..UNFINISHED
+    };
+    assert_ended(&world, &ended(&world, &["--allowed-tools", "Bash"])?, expected)
+}
+
+/// P7, P9: the token was given, and the run took longer than it lives.
+#[test]
+fn a_run_that_is_longer_than_its_token_is_published_with_another() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    let token = world.sandbox.github().mint(REPOSITORY, &[("contents", "write"), ("pull_requests", "write")]);
+    world.sandbox.clock().advance(jiff::SignedDuration::from_mins(61));
+    let ended = Ended::from_output(&run(&world, &[])?.env("GITHUB_TOKEN", token).output()?)?;
+    let expected = Expected {
+        outcome: Outcome::PushRefused,
+        stage: "push",
+        error: "not be expired",
+        published: Published::Nothing,
+        ..UNFINISHED
+    };
+    assert_ended(&world, &ended, expected)?;
+    gives(&world, DELIVERED)
+}
+
+/// P7: a closed pull request is somebody's decision and stays closed; publishing again asks anew.
+#[test]
+fn a_pull_request_that_was_closed_is_not_taken_for_an_open_one() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    assert_ended(&world, &ended(&world, &[])?, DELIVERED)?;
+    let token = world.sandbox.github().mint(REPOSITORY, &[("pull_requests", "write")]);
+    let url = format!("{}/repos/{REPOSITORY}/pulls/1", world.sandbox.github().api_url());
+    let header = format!("Authorization: Bearer {token}");
+    let closed = world
+        .command("curl")
+        .args(["-fsS", "-o", "/dev/null", "-X", "PATCH", "-H", "Accept: application/vnd.github+json"])
+        .args(["-H", "X-GitHub-Api-Version: 2022-11-28", "-H", &header, "-d", r#"{"state":"closed"}"#, &url])
+        .status()?;
+    assert!(closed.success());
+    gives(&world, DELIVERED)?;
+    let states: Vec<_> =
+        world.sandbox.github().pull_requests(REPOSITORY).into_iter().map(|pull| pull.state).collect();
+    assert_eq!(states, ["closed", "open"]);
+    Ok(())
+}
+
+/// P8: the work is delivered all the same, the exit code says that nobody was told, and who runs it again is told once.
+#[test]
+fn a_discord_that_fails_costs_the_message_and_nothing_else() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    let untold = Expected { code: 1, messages: 0, ..DELIVERED };
+    let webhooks = "/api/webhooks";
+    fail(&world, Service::Discord, "POST", webhooks, 1, status(503, "upstream connect error"));
+    assert_ended(&world, &ended(&world, &[])?, untold)?;
+    fail(
+        &world,
+        Service::Discord,
+        "POST",
+        webhooks,
+        1,
+        status(404, r#"{"message":"Unknown Webhook","code":10015}"#),
+    );
+    let again = published_again(&world)?;
+    assert_ended(&world, &again, untold)?;
+    assert!(again.stderr.contains("Unknown Webhook"), "{}", again.stderr);
+    // Nobody is told, so the message stands where it can be read.
+    assert!(again.stderr.contains("Writer completed"), "{}", again.stderr);
+
+    let limited = How::RateLimited { retry_after: Duration::from_millis(50), limit: Limit::Primary };
+    fail(&world, Service::Discord, "POST", webhooks, 1, limited);
+    gives(&world, DELIVERED)?;
+    gives(&world, DELIVERED)
+}

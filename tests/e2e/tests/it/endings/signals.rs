@@ -1,0 +1,120 @@
+//! Signals to the run, at every stage. What was begun is ended in order, kept, and told.
+
+use crate::expected::{DELIVERED, Expected, NOTHING_DONE, Published, UNFINISHED, assert_ended};
+use crate::scripted::{is_done, published_again, run, runs, world, writes_the_note};
+use agent_task::Outcome;
+use e2e::{Ended, World, heard, send};
+use sandbox::{Fault, How, Service};
+use serde_json::json;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+const INTERRUPTED: Expected<'_> = Expected { outcome: Outcome::Interrupted, ..UNFINISHED };
+
+/// A run whose agent writes the note and then runs `command`, which has said through the pipe that it is at work.
+fn at_work(command: &str) -> anyhow::Result<(World, Child)> {
+    let pipe = "\"$HOME/../at-work\"";
+    let world = world([
+        writes_the_note(),
+        runs(&command.replace("AT_WORK", &format!("echo $$ >{pipe}"))),
+        is_done(),
+    ])?;
+    let pipe = world.pipe("at-work")?;
+    let child = run(&world, &["--allowed-tools", "Write,Bash"])?.spawn()?;
+    heard(&pipe)?;
+    Ok((world, child))
+}
+
+fn end(child: Child) -> anyhow::Result<Ended> {
+    Ended::from_output(&child.wait_with_output()?)
+}
+
+/// P9, P10
+#[test]
+fn a_run_that_is_ended_while_the_agent_works_is_kept_and_told() -> anyhow::Result<()> {
+    for signal in ["TERM", "INT", "HUP"] {
+        let (world, child) = at_work("AT_WORK; sleep 600")?;
+        send(signal, child.id())?;
+        assert_ended(&world, &end(child)?, Expected { error: "SIGTERM", ..INTERRUPTED })?;
+    }
+    Ok(())
+}
+
+/// P9: what does not listen to the first signal is killed at the second, without its ten seconds.
+#[test]
+fn a_second_signal_ends_what_did_not_listen_to_the_first() -> anyhow::Result<()> {
+    let stubborn = "trap 'echo TERM >\"$HOME/../termed\"' TERM; AT_WORK; while :; do sleep 600; done";
+    let (world, child) = at_work(&format!("setsid sh -c '{}' & wait", stubborn.replace('\'', "'\\''")))?;
+    let termed = world.pipe("termed")?;
+    send("TERM", child.id())?;
+    heard(&termed)?;
+    let began = Instant::now();
+    send("TERM", child.id())?;
+    let ended = end(child)?;
+    assert!(began.elapsed() < Duration::from_secs(9), "it was given its ten seconds: {:?}", began.elapsed());
+    assert_ended(&world, &ended, INTERRUPTED)
+}
+
+/// P9, P10: the agent is not started after that.
+#[test]
+fn a_run_that_is_ended_while_its_servers_start_does_not_begin() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    let pipe = world.pipe("at-work")?;
+    let overlay = world.path("overlay.json");
+    let script = format!("echo here >{}; exec sleep 600", pipe.display());
+    let server = json!({"type": "stdio", "command": "sh", "args": ["-c", script]});
+    std::fs::write(&overlay, json!({"mcpServers": {"search": server}}).to_string())?;
+    let child = run(&world, &["--mcp-overlay", &overlay.to_string_lossy()])?.spawn()?;
+    heard(&pipe)?;
+    let began = Instant::now();
+    send("TERM", child.id())?;
+    let ended = end(child)?;
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited for the server: {:?}", began.elapsed());
+    let expected = Expected { outcome: Outcome::Interrupted, stage: "mcp-start", ..NOTHING_DONE };
+    assert_ended(&world, &ended, expected)?;
+    assert_eq!(world.sandbox.model().requests().len(), 0);
+    Ok(())
+}
+
+/// P9: what guards the agent is killed itself, as by the kernel when memory runs out.
+#[test]
+fn a_run_whose_guard_is_killed_is_salvaged_and_told() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), runs("kill -KILL $PRESSRUN_PID; sleep 600"), is_done()])?;
+    let ended = end(run(&world, &["--allowed-tools", "Write,Bash"])?.spawn()?)?;
+    assert_ended(&world, &ended, Expected { error: "killed", ..INTERRUPTED })
+}
+
+/// P9, P10: publishing that is ended is told, and the next time finishes the job.
+#[test]
+fn publishing_that_is_ended_can_be_done_again() -> anyhow::Result<()> {
+    let unpushed = Expected { stage: "push", published: Published::Nothing, ..INTERRUPTED };
+    let unopened = Expected {
+        outcome: Outcome::PullRequestFailed,
+        stage: "pull-request",
+        published: Published::Branch,
+        ..UNFINISHED
+    };
+    let world = world([writes_the_note(), is_done()])?;
+    let hang = || How::Hang(Duration::from_secs(600));
+    let wait_for = |what: &str, condition: &dyn Fn(&sandbox::GitHub) -> bool| {
+        let holds = |sandbox: &sandbox::Sandbox| condition(sandbox.github());
+        assert!(world.sandbox.wait_until(Duration::from_secs(120), holds), "{what}");
+    };
+
+    world.sandbox.fail(Fault::next(Service::Git, hang()));
+    let child = run(&world, &[])?.spawn()?;
+    wait_for("git asks nothing", &|github| !github.git_requests().is_empty());
+    send("TERM", child.id())?;
+    assert_ended(&world, &end(child)?, unpushed)?;
+
+    let pulls = "/repos/octo/blog/pulls";
+    world.sandbox.fail(Fault { path_prefix: pulls.to_owned(), ..Fault::next(Service::GitHub, hang()) });
+    let child = world.run_publisher(&["--stage", "publish"])?.spawn()?;
+    wait_for("open-pr asks nothing", &|github| {
+        github.requests().iter().any(|request| request.path.starts_with(pulls))
+    });
+    send("TERM", child.id())?;
+    assert_ended(&world, &end(child)?, unopened)?;
+
+    assert_ended(&world, &published_again(&world)?, DELIVERED)
+}
