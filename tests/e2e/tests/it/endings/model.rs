@@ -98,3 +98,12 @@ fn a_refused_connection_fails_the_run() -> anyhow::Result<()> {
     let expected = Expected { outcome: Outcome::NetworkError, ..NOTHING_DONE };
     assert_ended(&world, &ended(&world, &[])?, expected)
 }
+
+/// P1, P9: an API that says nothing at all is ended by the run's time limit.
+#[test]
+fn an_api_that_does_not_answer_ends_with_the_time_limit() -> anyhow::Result<()> {
+    let how = Failing::Hang(std::time::Duration::from_secs(600));
+    let world = world([writes_the_note(), failing(is_done(), 100, how)])?;
+    let expected = Expected { outcome: Outcome::Timeout, error: "the time limit of 8s", ..UNFINISHED };
+    assert_ended(&world, &ended(&world, &["--timeout", "8s"])?, expected)
+}

@@ -1,7 +1,7 @@
 //! Signals to the run, at every stage. What was begun is ended in order, kept, and told.
 
 use crate::expected::{DELIVERED, Expected, NOTHING_DONE, Published, UNFINISHED, assert_ended};
-use crate::scripted::{is_done, published_again, run, runs, world, writes_the_note};
+use crate::scripted::{ended, is_done, published_again, run, runs, world, writer, writes_the_note};
 use agent_task::Outcome;
 use e2e::{Ended, World, heard, send};
 use sandbox::{Fault, How, Service};
@@ -82,6 +82,28 @@ fn a_run_whose_guard_is_killed_is_salvaged_and_told() -> anyhow::Result<()> {
     let world = world([writes_the_note(), runs("kill -KILL $PRESSRUN_PID; sleep 600"), is_done()])?;
     let ended = end(run(&world, &["--allowed-tools", "Write,Bash"])?.spawn()?)?;
     assert_ended(&world, &ended, Expected { error: "killed", ..INTERRUPTED })
+}
+
+/// P2, P9: all of the run is killed at once, as with its machine. The next run in the clone keeps what was done, and ends
+/// what is left.
+#[test]
+fn a_run_that_is_killed_loses_nothing_when_another_is_started() -> anyhow::Result<()> {
+    let command = "echo $PRESSRUN_PID >\"$HOME/../at-work\"; sleep 600";
+    let world = world([writes_the_note(), runs(command), is_done()])?;
+    let pipe = world.pipe("at-work")?;
+    let mut child = run(&world, &["--allowed-tools", "Write,Bash"])?.spawn()?;
+    let guard = heard(&pipe)?.trim().parse()?;
+    child.kill()?;
+    child.wait()?;
+    send("KILL", guard)?;
+    let branch = world.git(&world.clone_path(), &["branch", "--show-current"])?;
+
+    world.sandbox.model().load(writer([writes_the_note(), is_done()]))?;
+    assert_ended(&world, &ended(&world, &[])?, DELIVERED)?;
+    assert!(branch.starts_with("agent/writer-"), "{branch}");
+    let kept = format!("{branch}:content/posts/note.md");
+    world.git(&world.clone_path(), &["cat-file", "-e", &kept])?;
+    Ok(())
 }
 
 /// P9, P10: publishing that is ended is told, and the next time finishes the job.
