@@ -156,6 +156,9 @@ pub struct Push {
     /// Only this base branch may stand in the record; may be given more than once [default: any].
     #[arg(long, value_name = "BRANCH")]
     pub allow_base: Vec<String>,
+    /// Push what looks like a token or a private key and is none, as a sample; known secrets are never pushed.
+    #[arg(long)]
+    pub allow_secret_shapes: bool,
     /// Work tree with the branch [default: the current directory].
     #[arg(long, value_name = "DIR")]
     pub work_tree: Option<PathBuf>,

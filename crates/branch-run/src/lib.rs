@@ -18,6 +18,7 @@
 //! - Leave a process of the command's behind: also those that left its process group and session end with the run.
 //! - Hand the command a credential it has no use for: its environment is [made](environment), not inherited.
 //! - Believe the workspace when it pushes: see [`push`].
+//! - Push a secret that it knows, or a token or private key that it can tell.
 
 pub mod args;
 pub mod checkout;
@@ -25,6 +26,7 @@ mod ending;
 pub mod environment;
 mod events;
 mod fail;
+mod leaks;
 mod lock;
 mod mcp;
 mod processes;

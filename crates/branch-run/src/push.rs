@@ -6,12 +6,14 @@
 //! - One reference is read from it, as a plain file, and its objects are borrowed, if they are its own.
 //! - The head must have history in common with the remote's base branch, and with the commit that the run began at.
 //! - Exactly one reference is pushed, under `agent/`; never over what another run has pushed.
+//! - What is pushed is searched for secrets: known values, tokens and private keys. One stops the push.
 //! - The record on stdin is the agent's word: it names the branch, within these bounds.
 //!
 //! What is reported is what the remote says that it has.
 
 use crate::args::{GitCredential, Push as Args};
 use crate::ending::signal_name;
+use crate::leaks;
 use crate::publication::{self, Refusal, Step};
 use crate::remote::{self, Helper, Remote, shell_word};
 use crate::store::Store;
@@ -56,7 +58,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 
     remote::catch_signals()?;
     record.push = None;
-    let publication = Publication { remote: &remote, repository: &args.repo, branch: &branch };
+    leaks::redact_names(&mut record.files, redactor);
+    let publication = Publication {
+        remote: &remote,
+        repository: &args.repo,
+        branch: &branch,
+        redactor,
+        shapes: !args.allow_secret_shapes,
+    };
     match publication.publish(&mut record, &work_tree) {
         Ok(()) => print(&record).map(|()| Exit::Done),
         Err(error) => {
@@ -122,6 +131,9 @@ struct Publication<'a> {
     remote: &'a Remote,
     repository: &'a str,
     branch: &'a str,
+    redactor: &'a Redactor,
+    /// Whether what only looks like a secret stops the push too.
+    shapes: bool,
 }
 
 impl Publication<'_> {
@@ -139,6 +151,7 @@ impl Publication<'_> {
         let base = format!("refs/heads/{}", record.base);
         let mut name = self.branch.to_owned();
         let mut rejected = None;
+        let mut searched = None;
         for _ in 0..ROUNDS {
             let reference = format!("refs/heads/{name}");
             let tips = self.remote.tips([base.as_str(), reference.as_str()])?;
@@ -167,6 +180,11 @@ impl Publication<'_> {
                     return Ok(());
                 }
                 Step::Push(operation) => {
+                    // The base tells what is new; it may change between two rounds.
+                    if searched.as_ref() != Some(&base_tip) {
+                        self.search(&head, &base_tip)?;
+                        searched = Some(base_tip);
+                    }
                     let answer = self.remote.push(&head, &name, branch_tip.as_deref().unwrap_or_default())?;
                     // An answer that was lost or that belies itself: what counts is what the remote has.
                     let has = self.tip(&reference);
@@ -195,6 +213,26 @@ impl Publication<'_> {
             hint: None,
             stale: false,
         }))
+        .into())
+    }
+
+    /// Refuses to push a secret.
+    fn search(&self, head: &str, base: &str) -> anyhow::Result<()> {
+        let leaks = leaks::search(self.remote, self.redactor, [self.branch, head, base], self.shapes)?;
+        if leaks.told.is_empty() {
+            return Ok(());
+        }
+        Err(Refused(Refusal {
+            outcome: Outcome::SecretInDiff,
+            exit: Exit::Failed,
+            error: format!("a secret would be published: {}", leaks.told.join("; ")),
+            hint: Some(if leaks.known {
+                "take it out of every commit of the branch, and rotate it: the agent has had it"
+            } else {
+                "take it out of every commit of the branch; what is a sample is pushed with --allow-secret-shapes"
+            }),
+            stale: false,
+        })
         .into())
     }
 

@@ -11,7 +11,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -88,6 +89,39 @@ pub(crate) struct Answer {
     pub(crate) stderr: String,
 }
 
+/// An object, and where it was first met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Object {
+    pub(crate) id: String,
+    pub(crate) kind: Kind,
+    /// Of a blob and a tree; the root's is empty.
+    pub(crate) path: String,
+}
+
+/// What an object is. Annotated tags are not met on the way from a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Commit,
+    Tree,
+    Blob,
+}
+
+impl Object {
+    /// `<kind> <size> <id> <path>`, and the size.
+    fn parse(line: &str) -> Option<(Self, u64)> {
+        let mut fields = line.strip_suffix('\n')?.splitn(4, ' ');
+        let kind = match fields.next()? {
+            "commit" => Kind::Commit,
+            "tree" => Kind::Tree,
+            "blob" => Kind::Blob,
+            _ => return None,
+        };
+        let size = fields.next()?.parse().ok()?;
+        let id = fields.next()?.to_owned();
+        Some((Self { id, kind, path: fields.next().unwrap_or_default().to_owned() }, size))
+    }
+}
+
 impl Remote {
     pub(crate) fn new(
         url: Url,
@@ -126,6 +160,8 @@ impl Remote {
         Ok(())
     }
 
+    /// The borrowed objects come with indexes of what they hold: a commit graph and bitmaps could tell another history
+    /// than the commits do, so they are not looked at. Large files are not held in memory.
     fn configuration(&self, sha256: bool) -> String {
         let server = &self.url[..url::Position::BeforePath];
         let scheme = self.url.scheme();
@@ -133,7 +169,9 @@ impl Remote {
         let format = if sha256 { "[extensions]\n\tobjectFormat = sha256\n" } else { "" };
         format!(
             "[core]\n\trepositoryFormatVersion = {version}\n\tbare = true\n\thooksPath = /dev/null\n\
-             \tfsmonitor = false\n\talternateRefsCommand = :\n{format}\
+             \tfsmonitor = false\n\talternateRefsCommand = :\n\
+             \tcommitGraph = false\n\tmultiPackIndex = false\n\tbigFileThreshold = 16m\n\
+             [pack]\n\tuseBitmaps = false\n{format}\
              [protocol]\n\tallow = never\n[protocol \"{scheme}\"]\n\tallow = always\n\
              [http]\n\tfollowRedirects = false\n\
              [credential]\n\thelper =\n[credential \"{server}\"]\n\thelper = {helper}\n\
@@ -181,8 +219,8 @@ impl Remote {
         git2::Repository::open_bare(self.git_dir()).context("opening the repository for the push")
     }
 
-    /// Runs git in the repository.
-    pub(crate) fn git(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
+    /// git in the repository, not yet started; stdout and stderr are to be read.
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("git");
         command
             .arg("--git-dir")
@@ -205,7 +243,65 @@ impl Remote {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().context("starting git")?;
+        command
+    }
+
+    /// Gives `each` every object that `head` has and `base` has not, as git would push them, until it has enough. Where
+    /// that is left off, or an object is not read to its end, the rest is passed over.
+    pub(crate) fn objects(
+        &self,
+        head: &str,
+        base: &str,
+        mut each: impl FnMut(&Object, &mut dyn Read) -> anyhow::Result<ControlFlow<()>>,
+    ) -> anyhow::Result<()> {
+        let not_base = format!("^{base}");
+        let mut list =
+            self.command(&["rev-list", "--objects", head, &not_base]).spawn().context("starting git")?;
+        let names = list.stdout.take().map_or_else(Stdio::null, Stdio::from);
+        let mut contents = self
+            .command(&["cat-file", "--buffer", "--batch=%(objecttype) %(objectsize) %(objectname) %(rest)"])
+            .stdin(names)
+            .spawn()
+            .context("starting git")?;
+        if interrupted().is_some() {
+            processes::signal_all(Signal::KILL);
+        }
+        let (list_stderr, contents_stderr) = (list.stderr.take(), contents.stderr.take());
+        let stdout = contents.stdout.take().context("git has no stdout")?;
+        std::thread::scope(|scope| {
+            let told = [list_stderr, contents_stderr].map(|stderr| scope.spawn(move || self.follow(stderr)));
+            let (done, finished) = channel::<()>();
+            let late = scope.spawn(move || {
+                let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                let late =
+                    left.is_some_and(|left| finished.recv_timeout(left) == Err(RecvTimeoutError::Timeout));
+                if late {
+                    processes::signal_all(Signal::KILL);
+                }
+                late
+            });
+            let read = read_objects(stdout, &mut each);
+            let left_off = matches!(read, Ok(ControlFlow::Break(())));
+            let statuses = [list.wait(), contents.wait()];
+            drop(done);
+            ensure!(!late.join().unwrap_or_default(), "git did not come to an end within the time limit");
+            let told = told.map(|stderr| stderr.join().unwrap_or_default());
+            let _: ControlFlow<()> = read.with_context(|| told.join("").trim().to_owned())?;
+            for status in statuses {
+                let status = status.context("waiting for git")?;
+                ensure!(
+                    left_off || status.success(),
+                    "reading the branch's objects: {}",
+                    told.join("").trim()
+                );
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs git in the repository.
+    pub(crate) fn git(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
+        let mut child = self.command(arguments).spawn().context("starting git")?;
         if interrupted().is_some() {
             // It came before there was a process to end.
             processes::signal_all(Signal::KILL);
@@ -252,6 +348,31 @@ impl Remote {
             }
         }
         text.finish()
+    }
+}
+
+/// Reads what `git cat-file --batch` prints.
+fn read_objects(
+    stdout: impl Read,
+    each: &mut impl FnMut(&Object, &mut dyn Read) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<ControlFlow<()>> {
+    let mut stdout = BufReader::with_capacity(1 << 16, stdout);
+    loop {
+        let mut line = Vec::new();
+        stdout.by_ref().take(OUTPUT_MAX).read_until(b'\n', &mut line).context("reading from git")?;
+        if line.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let line = String::from_utf8_lossy(&line);
+        let (object, size) = Object::parse(&line).context("the branch's objects cannot be read")?;
+        let mut content = stdout.by_ref().take(size);
+        let flow = each(&object, &mut content)?;
+        if flow.is_break() {
+            return Ok(flow);
+        }
+        std::io::copy(&mut content, &mut std::io::sink()).context("reading from git")?;
+        let mut line_end = [0];
+        stdout.read_exact(&mut line_end).context("git did not give the whole of an object")?;
     }
 }
 

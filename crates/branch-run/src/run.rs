@@ -8,7 +8,7 @@ use crate::lock::{Holder, Lock};
 use crate::mcp::{self, Needs};
 use crate::supervision::{Ending, Limits, Outputs, Supervisor};
 use crate::workspace::{Authorship, NOBODY, Start, Workspace, first_branch_name};
-use crate::{push, record_file, salvage};
+use crate::{leaks, push, record_file, salvage};
 use agent_log::{Surroundings, View};
 use agent_task::{AgentReport, Exit, Outcome, RunRecord, Secret, Stage, names, secret};
 use anyhow::Context as _;
@@ -148,6 +148,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
             record.head = Some(kept.head);
             record.commits = kept.commits;
             record.files = kept.files;
+            leaks::redact_names(&mut record.files, redactor);
             record.files_changed = kept.files_changed;
         }
         Err(error) => {

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// No file with one reference or one path in it is longer.
 const LINE_MAX: u64 = 4096;
 
+/// Below `objects` git reads files in folders, and no deeper than `info/commit-graphs`.
+const OBJECTS_DEPTH: u32 = 2;
+
 /// A repository that may have been tampered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Store {
@@ -52,9 +55,17 @@ impl Store {
     fn check_objects(&self) -> anyhow::Result<()> {
         let objects = self.objects();
         ensure!(is_folder(&objects), "{} is no folder", objects.display());
-        for entry in fs::read_dir(&objects).with_context(|| format!("reading {}", objects.display()))? {
-            let entry = entry?;
-            ensure!(!entry.file_type()?.is_symlink(), "{} leads elsewhere", entry.path().display());
+        let mut folders = vec![(objects.clone(), 0)];
+        while let Some((folder, depth)) = folders.pop() {
+            let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+            for entry in entries {
+                let entry = entry?;
+                let kind = entry.file_type()?;
+                ensure!(kind.is_dir() || kind.is_file(), "{} leads elsewhere", entry.path().display());
+                if kind.is_dir() && depth < OBJECTS_DEPTH {
+                    folders.push((entry.path(), depth + 1));
+                }
+            }
         }
         for name in ["info/alternates", "info/http-alternates"] {
             ensure!(
@@ -226,6 +237,11 @@ mod tests {
         }
         let (folder, git) = repository();
         symlink(folder.path(), git.join("objects/pack")).unwrap();
+        assert!(found(&git).is_err());
+
+        let (folder, git) = repository();
+        fs::create_dir(git.join("objects/ab")).unwrap();
+        symlink(folder.path().join("secret"), git.join("objects/ab/cdef")).unwrap();
         assert!(found(&git).is_err());
 
         let (folder, git) = repository();

@@ -24,8 +24,10 @@ mod environment;
 mod json;
 mod known;
 mod patterns;
+mod search;
 mod stream;
 
+pub use search::{Leak, Search};
 pub use stream::Stream;
 
 use agent_task::Secret;
@@ -147,6 +149,12 @@ impl Redactor {
     #[must_use]
     pub fn stream(&self) -> Stream<'_> {
         Stream::new(self)
+    }
+
+    /// Looks for what must not be published: the known values, and what is a token or a private key beyond doubt.
+    #[must_use]
+    pub fn search(&self) -> Search<'_> {
+        Search::new(self)
     }
 
     /// So many bytes decide whether a secret begins at the first of them.

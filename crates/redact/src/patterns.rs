@@ -272,6 +272,37 @@ fn discord_token(text: &[u8], dot: usize) -> Option<Range<usize>> {
     (27..=64).contains(&(end - (dot + 8))).then_some(dot - before..end)
 }
 
+/// Whether a match is a secret beyond doubt: of a kind that nothing else looks like, as long as the real ones, and no
+/// placeholder.
+pub(crate) fn is_certain(found: &[u8], name: &str) -> bool {
+    let (least, part): (usize, &[u8]) = match name {
+        "github-token" => {
+            let prefix: &[u8] = if found.starts_with(b"github_pat_") { b"github_pat_" } else { b"ghs_" };
+            (36, found.get(prefix.len()..).unwrap_or_default())
+        }
+        "model-key" => (48, found),
+        "discord-webhook" => (76, found),
+        // One line of its body; the shortest key, of Ed25519, is a line of 64.
+        "private-key" => {
+            let is_body = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+            let lines = found.split(|byte| !is_body(byte));
+            (40, lines.max_by_key(|line| line.len()).unwrap_or_default())
+        }
+        _ => return false,
+    };
+    part.len() >= least && looks_random(part)
+}
+
+/// Tells a token from a row of `x` and from words: it has letters of both cases or digits, and many different ones.
+fn looks_random(text: &[u8]) -> bool {
+    let mut seen = [false; 256];
+    text.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    let any = |range: std::ops::RangeInclusive<u8>| range.into_iter().any(|byte| seen[usize::from(byte)]);
+    let kinds = [any(b'a'..=b'z'), any(b'A'..=b'Z'), any(b'0'..=b'9')];
+    let different = seen.iter().filter(|seen| **seen).count();
+    different >= 14 && kinds.iter().filter(|kind| **kind).count() >= 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,6 +48,7 @@ pub mod page;
 mod proxy;
 mod server;
 mod shared;
+mod trap;
 
 pub use clock::Clock;
 pub use discord::{Discord, Message};
@@ -55,6 +56,7 @@ pub use fault::{Fault, How, Limit, Service};
 pub use github::{App, GitHub, GitPush, PullRequest, RefUpdate};
 pub use model::{Agent, Call, Failing, Failure, Model, Scenario, Turn, Usage};
 pub use shared::Request;
+pub use trap::Trap;
 
 use anyhow::Context as _;
 use authority::Authority;

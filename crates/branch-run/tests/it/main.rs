@@ -13,6 +13,8 @@ mod surroundings;
 
 /// A workspace that tries to have `push` do its bidding.
 mod hostile;
+/// Secrets in what would be pushed.
+mod leaks;
 mod place;
 /// `push`, against a real git server behind tokens.
 mod pushing;

@@ -61,7 +61,7 @@ impl Place {
         std::fs::write(self.work().join(name), text).unwrap();
     }
 
-    fn hermetic(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn hermetic(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.work())

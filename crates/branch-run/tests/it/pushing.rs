@@ -50,6 +50,11 @@ impl Published {
         references.lines().filter_map(|line| Some(line.split_once("refs/")?.1.to_owned())).collect()
     }
 
+    /// Puts the clone's main branch on the remote.
+    pub(crate) fn push_main(&self) {
+        self.place.git(["push", "--quiet", &self.bare(), "main"]);
+    }
+
     fn bare(&self) -> String {
         self.bare.to_str().unwrap().to_owned()
     }
