@@ -1,6 +1,6 @@
 //! The work tree, which is read, and the configuration folder, which is written.
 
-use crate::definition;
+use crate::{definition, imports};
 use anyhow::{Context as _, ensure};
 use piece::Fault;
 use std::collections::BTreeMap;
@@ -64,7 +64,12 @@ pub(crate) fn read(repository: &Path, user_agents: Option<&Path>) -> anyhow::Res
     for name in ["CLAUDE.md", ".claude/CLAUDE.md"] {
         let file = repository.join(name);
         if found.instructions.is_none() && file.symlink_metadata().is_ok() {
-            found.instructions = read_regular(&file, &mut found.ignored)?;
+            let text = read_regular(&file, &mut found.ignored)?;
+            found.instructions = text.map(|text| {
+                let (text, imports) = imports::defused(&text);
+                found.ignored.extend(imports.iter().map(|path| format!("{}: @{path}", file.display())));
+                text
+            });
         }
     }
     let unheard = UNHEARD.into_iter().filter(|name| repository.join(name).symlink_metadata().is_ok());

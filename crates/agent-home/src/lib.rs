@@ -5,7 +5,8 @@
 //! which helper makes a key, and which hooks run. So the CLI is called with `--setting-sources user`, which keeps the
 //! repository's folder out altogether, and what it may say is copied into a folder that is the run's own: the agent
 //! definitions and `CLAUDE.md`. Frontmatter of such an agent can ask for hooks and MCP servers: the folder's settings
-//! turn every hook off, and `--strict-mcp-config` keeps the servers out.
+//! turn every hook off, and `--strict-mcp-config` keeps the servers out. Instructions can import files (`@~/notes.md`): in
+//! the run's folder the agent CLI would take those from anywhere, so imports are no imports there.
 //!
 //! It never follows a link, writes into the work tree, or runs anything.
 //!
@@ -17,6 +18,7 @@
 mod args;
 mod definition;
 mod folder;
+mod imports;
 
 pub use args::Args;
 pub use folder::Found;
