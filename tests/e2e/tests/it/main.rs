@@ -8,6 +8,8 @@ mod dev_server;
 mod endings;
 /// How a run ended, held against what was expected.
 mod expected;
+/// A repository that fights back, and what is seen of a run from outside.
+mod hostile;
 /// What stops a run before anything happens.
 mod refusals;
 /// What the model says, in few words.
