@@ -21,7 +21,7 @@ or Discord variable reaches it unless the MCP configuration or --pass-env names 
 written, failed runs included; 2 nothing was begun; 3 another run is at work in this clone.
 
 Example:
-  branch-run --agent docs --prompt 'Build the book' -- make -C book"
+  branch-run --agent note --prompt 'Note the time' -- sh -c 'date > note.txt'"
 )]
 pub struct Args {
     /// Without a subcommand: the run.

@@ -29,10 +29,6 @@ fn help_shows_an_example() {
 #[test]
 fn the_example_of_the_help_works() {
     let place = Place::new();
-    std::fs::create_dir(place.work().join("book")).unwrap();
-    place.write("book/Makefile", "all:\n\t@echo built > page\n");
-    place.git(["add", "."]);
-    place.git(["commit", "--quiet", "--message=book"]);
     let help = Ran::of(place.program().arg("--help").output().unwrap()).stdout;
     let example = help.lines().find_map(|line| line.trim().strip_prefix("branch-run --agent")).unwrap();
     let script = format!("{} --agent{example}", env!("CARGO_BIN_EXE_branch-run"));
