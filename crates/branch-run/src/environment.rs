@@ -1,8 +1,8 @@
 //! The environment that the command gets: made from what is allowed, so that a credential which appears in ours tomorrow
 //! is not handed on by oversight.
 //!
-//! A prompt-injected agent can read whatever stands here. Of credentials it has its own login (decision 9 wants that out
-//! too: here is the place) and what its MCP configuration refers to.
+//! A prompt-injected agent can read whatever stands here. Of credentials it has its own login, and what its MCP
+//! configuration refers to. A proxy that holds the login and puts it on requests to the model would take it out of here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -69,7 +69,7 @@ const ALLOWED_PREFIXES: &[&str] =
 /// Of those, the families in which a name may be a secret's.
 const MIXED_PREFIXES: &[&str] = &["MCP_", "PLAYWRIGHT_", "PRESSRUN_"];
 
-/// Not handed on to anyone who asks. The first three override the login token or send it elsewhere (facts/agent-cli.md);
+/// Not handed on to anyone who asks. The first three override the login token or send it elsewhere;
 /// with the others the agent could push.
 const NEVER: &[&str] = &[
     "ANTHROPIC_API_KEY",
@@ -150,7 +150,7 @@ impl Set<'_> {
         for name in ["TMPDIR", "TMP", "TEMP"] {
             set(name, self.temporary);
         }
-        // One answer a run, nothing fetched on the side, nobody asked (facts/agent-cli.md).
+        // One answer a run, nothing fetched on the side, nobody asked.
         for name in [
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
             "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS",

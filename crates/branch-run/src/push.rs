@@ -1,5 +1,4 @@
-//! `push`: publishes the run's branch. The workspace is the agent's to write, so nothing of it is believed
-//! (decision 2 of the architecture):
+//! `push`: publishes the run's branch. The workspace is the agent's to write, so nothing of it is believed:
 //!
 //! - Its configuration, hooks, filters and attributes are not looked at: git runs in a fresh bare repository with a configuration
 //!   and an environment of its own, which allow one protocol to one server with one credential helper.

@@ -7,7 +7,7 @@
 //!                                                Branch: agent/publisher-1790635538 (preserved for debugging)
 //! ```
 //!
-//! The words are the contract of the requirements (P8); the agent's name stands in for `Publisher`. A run that did neither
+//! The words are the contract with those who read them; the agent's name stands in for `Publisher`. A run that did neither
 //! says what it did.
 
 use crate::markup::{escape, is_link};
