@@ -69,7 +69,10 @@ pub(crate) fn refusal(stdout: &str, stderr: &str) -> Refusal {
         if remote.is_empty() { text.to_owned() } else { format!("{text}: {}", remote.join(" ")) }
     };
     if let Some(('!', summary)) = verdict(stdout) {
-        let stale = summary.starts_with("[rejected]");
+        // By git here, or by the server, where two pushes meet.
+        let locked = |text: &str| text.contains("cannot lock ref");
+        let stale =
+            summary.starts_with("[rejected]") || locked(summary) || remote.iter().any(|line| locked(line));
         let workflow = summary.contains("workflow") || remote.iter().any(|line| line.contains("workflow"));
         return Refusal {
             outcome: Outcome::PushRefused,
@@ -152,6 +155,10 @@ mod tests {
     #[test]
     fn a_lost_race_is_stale() {
         assert!(refusal("!\tabc:refs/heads/agent/x-1\t[rejected] (stale info)\n", "").stale);
+        let stdout = "!\tabc:refs/heads/agent/x-1\t[remote rejected] (failed to update ref)\n";
+        let stderr =
+            "remote: error: cannot lock ref 'refs/heads/agent/x-1': reference already exists        \n";
+        assert!(refusal(stdout, stderr).stale);
     }
 
     #[test]

@@ -196,7 +196,9 @@ impl Publication<'_> {
                         bail!("the remote took the push, and has {has} at {reference}");
                     }
                     let refusal = publication::refusal(&answer.stdout, &answer.stderr);
-                    if !refusal.stale {
+                    // Another run's push came between, whatever words the remote has for it.
+                    let moved = matches!(&has, Ok(tip) if *tip != branch_tip);
+                    if !refusal.stale && !moved {
                         return Err(Refused(refusal).into());
                     }
                     rejected = Some(refusal);

@@ -1,6 +1,7 @@
 use crate::place::{Place, Ran, finished, processes_with, signal, started};
 use agent_task::{Outcome, RunRecord};
 use sandbox::{Fault, How, Sandbox, Service};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -118,6 +119,42 @@ fn a_name_that_another_run_has_taken_is_left_to_it() {
     assert_eq!(published.remote("agent/same"), theirs.head);
     assert_eq!(published.remote(&branch), ours.head);
     assert_eq!(published.push(&ours).record().push.unwrap().operation, "unchanged");
+}
+
+/// P2: whoever comes first at the remote has the name, however the remote tells the others.
+#[test]
+fn runs_that_push_the_same_name_at_once_each_get_a_branch() {
+    let published = Published::new();
+    let runs: Vec<_> = (0..6)
+        .map(|number| {
+            let place = Place::new();
+            place.git(["fetch", "--quiet", &published.bare(), "main"]);
+            place.git(["reset", "--quiet", "--hard", "FETCH_HEAD"]);
+            let record = place.run(&["--branch", "agent/same"], &format!("echo {number} >new")).record();
+            (place, record)
+        })
+        .collect();
+    let started = std::sync::Barrier::new(runs.len());
+    let branches: BTreeSet<String> = std::thread::scope(|scope| {
+        let (published, started) = (&published, &started);
+        let pushes: Vec<_> = runs
+            .iter()
+            .map(|(place, record)| {
+                scope.spawn(move || {
+                    let mut command = published.command(place);
+                    started.wait();
+                    let ran = piped(&mut command, record);
+                    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+                    let branch = ran.record().push.unwrap().branch;
+                    assert_eq!(published.remote(&branch), record.head);
+                    branch
+                })
+            })
+            .collect();
+        pushes.into_iter().map(|push| push.join().unwrap()).collect()
+    });
+    assert_eq!(branches.len(), runs.len(), "{branches:?}");
+    assert!(branches.contains("agent/same"));
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn wrong_usage_is_told_before_anything_is_checked() {
         (&["--repo", "blog"], "blog"),
         (&["--agent", "no such agent"], "no such agent"),
         (&["--base", "a..b"], "a..b"),
-        (&["--timeout", "60"], "unit"),
+        (&["--timeout", "60"], "90s"),
     ] {
         let (code, stdout, stderr) = bare(arguments);
         assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");
