@@ -92,7 +92,7 @@ bench-log MIB="200": release
     transcript=$(mktemp)
     trap 'rm -f "$transcript"' EXIT
     cargo run --quiet --release --locked -p agent-log --example generate-transcript -- {{ MIB }} >"$transcript"
-    hyperfine --warmup 1 --runs 5 --style basic --input "$transcript" 'jq -c .' "${CARGO_TARGET_DIR:-target}/release/agent-log --quiet"
+    hyperfine --warmup 1 --runs 5 --style basic "jq -c . <$transcript" "${CARGO_TARGET_DIR:-target}/release/agent-log --quiet <$transcript"
 
 # What everything around the agent costs: run-publisher.sh beside the agent CLI alone, in so many rounds.
 bench-overhead ROUNDS="5": release
