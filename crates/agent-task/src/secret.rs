@@ -4,6 +4,16 @@ use std::fmt;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
+/// Variables that the agent and its MCP servers never get, whoever asks for them. The first three override the login
+/// token or send it elsewhere; with the others the agent could push.
+pub const NEVER_HANDED_ON: &[&str] = &[
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BASE_URL",
+    "GITHUB_APP_PRIVATE_KEY",
+    "GITHUB_APP_PRIVATE_KEY_FILE",
+];
+
 /// A token, key or password. Its `Debug` shows nothing, it has no `Display` and is not serializable, and its
 /// memory is wiped when it goes: whoever wants the text must ask with [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq)]

@@ -4,8 +4,24 @@
 //! A prompt-injected agent can read whatever stands here. Of credentials it has its own login, and what its MCP
 //! configuration refers to. A proxy that holds the login and puts it on requests to the model would take it out of here.
 
+use agent_task::secret::NEVER_HANDED_ON;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+
+/// The way out, and whom to believe there: what git reads, the agent's and ours.
+pub(crate) const WAY_OUT: &[&str] = &[
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 
 /// Handed on as they are.
 const ALLOWED: &[&str] = &[
@@ -21,19 +37,8 @@ const ALLOWED: &[&str] = &[
     "COLORTERM",
     "NO_COLOR",
     "TZ",
-    // The way out, and whom to believe there.
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
+    // Whom to believe on the way out, beside what git reads.
     "NODE_EXTRA_CA_CERTS",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "GIT_SSL_CAINFO",
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
     // The agent.
@@ -69,16 +74,6 @@ const ALLOWED_PREFIXES: &[&str] =
 /// Of those, the families in which a name may be a secret's.
 const MIXED_PREFIXES: &[&str] = &["MCP_", "PLAYWRIGHT_", "PRESSRUN_"];
 
-/// Not handed on to anyone who asks. The first three override the login token or send it elsewhere;
-/// with the others the agent could push.
-const NEVER: &[&str] = &[
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_AUTH_TOKEN",
-    "ANTHROPIC_BASE_URL",
-    "GITHUB_APP_PRIVATE_KEY",
-    "GITHUB_APP_PRIVATE_KEY_FILE",
-];
-
 /// The login token of the agent CLI, which knows the variable and not the file.
 pub const LOGIN_TOKEN: &str = "CLAUDE_CODE_OAUTH_TOKEN";
 
@@ -94,7 +89,7 @@ pub struct NeverPassed(pub String);
 pub fn check_asked<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), NeverPassed> {
     names
         .into_iter()
-        .find(|name| NEVER.contains(name))
+        .find(|name| NEVER_HANDED_ON.contains(name))
         .map_or(Ok(()), |name| Err(NeverPassed(name.to_owned())))
 }
 
@@ -107,10 +102,10 @@ pub fn inherited(
 }
 
 fn passes(name: &str, asked: &BTreeSet<String>) -> bool {
-    if NEVER.contains(&name) {
+    if NEVER_HANDED_ON.contains(&name) {
         return false;
     }
-    if asked.contains(name) || ALLOWED.contains(&name) {
+    if asked.contains(name) || ALLOWED.contains(&name) || WAY_OUT.contains(&name) {
         return true;
     }
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));

@@ -1,6 +1,7 @@
 //! The remote, reached by the git program from a bare repository of our own. What git is allowed to do stands in that
 //! repository's configuration and in an environment made here; no other configuration is read.
 
+use crate::environment::WAY_OUT;
 use crate::events::Text;
 use crate::processes;
 use crate::supervision::Sink as _;
@@ -23,22 +24,6 @@ use url::Url;
 
 /// No output of git is longer.
 const OUTPUT_MAX: u64 = 1 << 20;
-
-/// What is taken over from our environment: the way out, and whom to believe there.
-const TAKEN_OVER: &[&str] = &[
-    "PATH",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "GIT_SSL_CAINFO",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-];
 
 /// Where git gets the credentials from.
 #[derive(Debug, Clone)]
@@ -228,10 +213,9 @@ impl Remote {
             .args(arguments)
             .current_dir(self.folder.path())
             .env_clear()
-            .envs(
-                std::env::vars_os()
-                    .filter(|(name, _)| name.to_str().is_some_and(|name| TAKEN_OVER.contains(&name))),
-            )
+            .envs(std::env::vars_os().filter(|(name, _)| {
+                name.to_str().is_some_and(|name| name == "PATH" || WAY_OUT.contains(&name))
+            }))
             .envs(self.helper.environment.iter().cloned())
             .env("HOME", self.folder.path())
             .env("TMPDIR", self.folder.path())

@@ -5,6 +5,7 @@ use crate::fetch;
 use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::references::{self, Part};
+use agent_task::secret::NEVER_HANDED_ON;
 use redact::Redactor;
 use std::collections::BTreeSet;
 use url::Url;
@@ -124,7 +125,7 @@ fn references_of(
                 let name = if name.is_empty() { "VAR" } else { name };
                 wrong(format!("'{text}' is never expanded: write ${{{name}}} or ${{{name}:-default}}"));
             }
-            Part::Reference { name, .. } if NEVER.contains(&name) => {
+            Part::Reference { name, .. } if NEVER_HANDED_ON.contains(&name) => {
                 wrong(format!(
                     "{name} is kept from the agent and its servers: use a credential made for this server"
                 ));
@@ -151,15 +152,6 @@ fn references_of(
         }
     }
 }
-
-/// The login and push credentials, which `branch-run` hands to nobody.
-const NEVER: &[&str] = &[
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_AUTH_TOKEN",
-    "ANTHROPIC_BASE_URL",
-    "GITHUB_APP_PRIVATE_KEY",
-    "GITHUB_APP_PRIVATE_KEY_FILE",
-];
 
 /// Words in the name of a variable or header whose value is a secret.
 const SECRET_WORDS: &[&str] = &[
