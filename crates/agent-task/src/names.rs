@@ -1,6 +1,7 @@
 //! Names that are derived from a run, so that doing a thing twice finds what the first time made.
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 /// A name that was refused, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +80,54 @@ pub fn branch_beside(branch: &str, run: &str) -> String {
     format!("{branch}-{entropy}")
 }
 
+/// The id of a run in the cluster, as `publisher-3fa9c10b77de`, and the name of its Job: the same for the same task and
+/// trigger, so that whatever is asked for twice is found the second time. `task` is the task's uid, `trigger` names what set
+/// the run off. At most 53 characters.
+#[must_use]
+pub fn triggered_run(agent: &str, task: &str, trigger: &str) -> String {
+    // The length goes first, so that no two pairs read the same.
+    let seed = format!("{} {task} {trigger}", task.len());
+    format!("{agent}-{}", digest(&seed, 12))
+}
+
+/// The name of a task's CronJob, as `publisher-3fa9c10b`. At most 49 characters: Kubernetes allows 52, because it names
+/// the Jobs by it.
+#[must_use]
+pub fn schedule(agent: &str, task: &str) -> String {
+    format!("{agent}-{}", digest(task, 8))
+}
+
+fn digest(seed: &str, digits: usize) -> String {
+    let mut text = format!("{:x}", Sha256::digest(seed));
+    text.truncate(digits);
+    text
+}
+
+/// What the claim of a run begins with.
+const CLAIM_PREFIX: &str = "agent-ws-";
+
+/// The volume claim that all runs share which only read.
+pub const SHARED_CLAIM: &str = "agent-workspace";
+
+/// The name of the volume claim of a run that writes; in hostPath mode its volume and folder have this name too.
+#[must_use]
+pub fn claim(run: &str) -> String {
+    format!("{CLAIM_PREFIX}{run}")
+}
+
+/// The run that [`claim`] gave this name.
+#[must_use]
+pub fn run_of_claim(name: &str) -> Option<&str> {
+    name.strip_prefix(CLAIM_PREFIX).filter(|run| !run.is_empty())
+}
+
+/// The name of the Job that publishes what a killed run left. A run's id has at most 53 characters, or 58 where a schedule
+/// made it, so this is at most 63: what a Job may have.
+#[must_use]
+pub fn salvage_job(run: &str) -> String {
+    format!("save-{run}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +159,36 @@ mod tests {
         for bad in ["", "blog", "a/b/c", "/b", "a/", "../x", "a/..", "a b/c", "https://github.com/a/b"] {
             assert!(owner_and_name(bad).is_err(), "{bad}");
         }
+    }
+
+    /// K4, K11
+    #[test]
+    fn names_in_the_cluster_come_from_task_and_trigger() {
+        let run = triggered_run("publisher", "6d1c0c4e", "manual");
+        assert_eq!(run, "publisher-f1c4d84444c7");
+        assert_eq!(triggered_run("publisher", "6d1c0c4e", "manual"), run);
+        assert_ne!(triggered_run("publisher", "6d1c0c4f", "manual"), run);
+        assert_ne!(triggered_run("publisher", "6d1c0c4e", "manual 2"), run);
+        assert_ne!(
+            triggered_run("publisher", "6d1c0c4e manual", "2"),
+            triggered_run("publisher", "6d1c0c4e", "manual 2")
+        );
+        assert_eq!(claim(&run), format!("agent-ws-{run}"));
+        assert_eq!(run_of_claim(&claim(&run)), Some(run.as_str()));
+        assert_eq!(run_of_claim(SHARED_CLAIM), None);
+        assert_eq!(run_of_claim("agent-ws-"), None);
+    }
+
+    /// K3, K10
+    #[test]
+    fn the_longest_names_are_short_enough() {
+        let agent = "a".repeat(40);
+        let run = triggered_run(&agent, "uid", "manual");
+        assert!(claim(&run).len() <= 63);
+        let schedule = schedule(&agent, "uid");
+        assert!(schedule.len() <= 52);
+        // What Kubernetes puts behind it: the minutes since 1970.
+        let scheduled = format!("{schedule}-29404801");
+        assert!(salvage_job(&scheduled).len() <= 63 && salvage_job(&run).len() <= 63);
     }
 }
