@@ -7,6 +7,7 @@
 //!
 //! A reader ignores fields it does not know, so that pieces of different versions can be piped together.
 
+pub mod brief;
 pub mod exit;
 pub mod labels;
 pub mod names;

@@ -21,6 +21,10 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase, in the order of the declaration.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Scheduled, Self::Running, Self::Parked, Self::Succeeded, Self::Failed];
+
     /// Whether no run is to come from this trigger.
     #[must_use]
     pub const fn is_final(self) -> bool {
