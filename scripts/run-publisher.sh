@@ -192,12 +192,13 @@ logged() {
 run_agent() {
     local mcp=$run_dir/mcp.json user_agents=${CLAUDE_CONFIG_DIR:-$HOME/.claude}/agents
     local command=(claude --agent "$agent" --setting-sources user --mcp-config "$mcp" --strict-mcp-config
-        --permission-mode dontAsk --allowedTools "$allowed_tools" --output-format stream-json --verbose
-        "${agent_args[@]}" -p -- "$topic")
-    local run=(--agent "$agent" --base "$base" --prompt "$topic" --timeout "$timeout" --mcp-config "$mcp"
-        --transcript "$run_dir/transcript.jsonl" --record "$record")
+        --permission-mode dontAsk --allowedTools "$allowed_tools" --input-format stream-json --output-format stream-json
+        --verbose "${agent_args[@]}" -p)
+    local run=(--agent "$agent" --base "$base" --prompt-file "$run_dir/prompt" --prompt-on-stdin --timeout "$timeout"
+        --mcp-config "$mcp" --transcript "$run_dir/transcript.jsonl" --record "$record")
     [[ ! -t 1 ]] || run+=(--quiet-events)
 
+    printf '%s' "$topic" >"$run_dir/prompt"
     agent-home --agent "$agent" --user-agents "$user_agents" --out "$run_dir/claude" >"$run_dir/agents.json"
     export CLAUDE_CONFIG_DIR=$run_dir/claude
     mcp-config --agent "$agent" --artifacts "$run_dir/browser" "${mcp_args[@]}" --out "$mcp"
@@ -208,30 +209,36 @@ run_agent() {
     fi
     # One of an earlier run in this folder is not this run's.
     rm -f "$record"
-    local code=0
-    logged mcp-check signalled mcp-config check <"$mcp" >"$run_dir/mcp-check.json" || code=$?
     if [[ -n $interrupted ]]; then
-        not_begun mcp-start interrupted --error 'the run was ended by a signal'
-    elif ((code)); then
-        not_begun mcp-start mcp-failed --error-file "$run_dir/mcp-check.log"
-    else
-        signalled branch-run "${run[@]}" -- "${command[@]}" || code=$?
-        # Where it was killed, nothing is written: what is left is ended and kept here.
-        if ((code > 128)) && [[ ! -s $record ]]; then
-            code=0
-            branch-run salvage --record "$record" ||
-                not_begun agent interrupted --error 'branch-run was killed before the agent began'
-        fi
-        return "$code"
+        not_begun 'the run was ended by a signal'
+        return
     fi
+    local code=0
+    signalled branch-run "${run[@]}" -- "${command[@]}" || code=$?
+    # Where it was killed, nothing is written: what is left is ended and kept here.
+    if ((code > 128)) && [[ ! -s $record ]]; then
+        code=0
+        branch-run salvage --record "$record" || not_begun 'branch-run was killed before the agent began'
+    fi
+    if jq -e '.outcome == "mcp-failed" and .stage == "mcp-start"' "$record" >/dev/null; then
+        explain_servers
+    fi
+    return "$code"
 }
 
-# The record of a run that ended before its agent began: stage, outcome, and why.
+# The record of a run that was ended before its agent began.
 not_begun() {
-    local stage=$1 outcome=$2
-    shift 2
-    branch-run fail --agent "$agent" --prompt "$topic" --base "$base" --stage "$stage" --outcome "$outcome" "$@" \
+    branch-run fail --agent "$agent" --prompt "$topic" --base "$base" --stage agent --outcome interrupted --error "$1" \
         --record "$record"
+}
+
+# The agent CLI says that a server did not start; the server itself says why.
+explain_servers() {
+    logged mcp-check signalled mcp-config check <"$run_dir/mcp.json" >"$run_dir/mcp-check.json" && return
+    branch-run fail --stage mcp-start --outcome mcp-failed --error-file "$run_dir/mcp-check.log" \
+        <"$record" >"$record.next"
+    mv "$record.next" "$record"
+    [[ $stage == all ]] || print_record
 }
 
 # Takes the record through one piece. A piece that fails notes it in the record; for one that cannot, it is noted here.

@@ -2,7 +2,7 @@
 
 use agent_task::Outcome;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use piece::duration::limit_or_none;
+use piece::duration::{limit, limit_or_none};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,6 +82,12 @@ pub struct Run {
     /// MCP configuration of the agent: its servers must be connected, the variables it refers to are passed on.
     #[arg(long, value_name = "FILE")]
     pub mcp_config: Option<PathBuf>,
+    /// Hand the prompt over on the command's stdin, as a stream-json event, once the servers of --mcp-config are connected.
+    #[arg(long)]
+    pub prompt_on_stdin: bool,
+    /// What the servers get to start, with --prompt-on-stdin.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = limit)]
+    pub mcp_timeout: Duration,
     /// Pass this variable on to the command.
     #[arg(long, value_name = "NAME")]
     pub pass_env: Vec<String>,

@@ -1,5 +1,6 @@
 //! How the run ended, from how the command did: pure.
 
+use crate::handover::Handed;
 use crate::supervision::{Cause, Ending};
 use agent_task::{AgentReport, Outcome, RunRecord, Stage};
 use std::time::Duration;
@@ -10,6 +11,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) ending: Ending,
     /// What the events said; none where the command prints none.
     pub(crate) report: Option<&'a AgentReport>,
+    /// What became of the prompt; none where the command had it from the beginning.
+    pub(crate) handed: Option<&'a Handed>,
     /// The end of its stderr, redacted.
     pub(crate) stderr: &'a str,
     /// The command's name.
@@ -19,9 +22,18 @@ pub(crate) struct Observed<'a> {
 
 /// Notes in the record how the command ended.
 pub(crate) fn judge(record: &mut RunRecord, observed: Observed<'_>) {
-    let stage =
-        observed.report.and_then(|report| report.stage.clone()).unwrap_or_else(|| Stage::new(Stage::AGENT));
+    let at_work =
+        if matches!(observed.handed, None | Some(Handed::Over)) { Stage::AGENT } else { Stage::MCP_START };
+    let of_report = observed.report.and_then(|report| report.stage.clone());
+    let stage = of_report.filter(|_| at_work == Stage::AGENT).unwrap_or_else(|| Stage::new(at_work));
     match (observed.ending.cause, observed.report) {
+        (Cause::Stopper, _) => {
+            let why = match observed.handed {
+                Some(Handed::Refused(why)) => why.as_str(),
+                _ => Outcome::McpFailed.meaning(),
+            };
+            record.fail(Outcome::McpFailed, stage.as_str(), why);
+        }
         (Cause::TimeLimit, _) => {
             let error = format!("the time limit of {} was reached", in_words(observed.timeout));
             record.fail(Outcome::Timeout, stage.as_str(), error);
@@ -96,6 +108,7 @@ mod tests {
         Observed {
             ending,
             report: None,
+            handed: None,
             stderr: "warning: x\nno rule to make target\n\n",
             command: "make",
             timeout,

@@ -1,5 +1,6 @@
 //! Where the command's outputs go: redacted, to our own, to the transcript, and into the report.
 
+use crate::handover::Answers;
 use crate::supervision::Sink;
 use agent_log::{EventStream, Surroundings, View};
 use agent_task::AgentReport;
@@ -130,6 +131,8 @@ impl Sink for AgentEvents {
 /// The command's stdout.
 pub(crate) enum Stdout {
     Events(Box<AgentEvents>),
+    /// Of an agent that is asked before it gets its prompt.
+    Answers(Box<Answers<AgentEvents>>),
     Text(Text),
 }
 
@@ -137,6 +140,7 @@ impl Sink for Stdout {
     fn take(&mut self, piece: &[u8]) {
         match self {
             Self::Events(events) => events.take(piece),
+            Self::Answers(answers) => answers.take(piece),
             Self::Text(text) => text.take(piece),
         }
     }

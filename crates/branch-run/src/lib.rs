@@ -15,6 +15,7 @@
 //!   branch before anything else happens. Where that fails, the tree is left as it is, and the record says so. Of a run
 //!   that was killed itself, the next one (or `salvage`) commits the work.
 //! - Commit to the base branch.
+//! - Ask the model anything while an MCP server is missing: the prompt is handed over when all are connected.
 //! - Leave a process of the command's behind: also those that left its process group and session end with the run.
 //! - Hand the command a credential it has no use for: its environment is [made](environment), not inherited.
 //! - Believe the workspace when it pushes: see [`push`].
@@ -26,6 +27,7 @@ mod ending;
 pub mod environment;
 mod events;
 mod fail;
+mod handover;
 mod leaks;
 mod lock;
 mod mcp;

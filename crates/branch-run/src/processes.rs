@@ -3,7 +3,12 @@
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How often is looked for the remains of a killed run, and how long what was killed gets to be gone.
+const ROUNDS: usize = 100;
+const ROUND: Duration = Duration::from_millis(20);
 
 /// Makes this process the one that orphans come to.
 pub(crate) fn adopt_orphans() -> std::io::Result<()> {
@@ -50,11 +55,26 @@ pub(crate) fn descendants() -> Vec<(i32, u64)> {
     beneath(getpid().as_raw_nonzero().get(), &all)
 }
 
-/// Kills what is left of a run that was killed itself: every process that has its id in the environment it began with.
+/// Kills what is left of a run that was killed itself: every process that has its id in the environment it began with. What one of
+/// them starts while the others are looked for is found the next time.
 pub(crate) fn kill_remains(run: &str) -> usize {
     let entry = format!("PRESSRUN_RUN_ID={run}");
+    let mut killed = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let found = kill_those_with(&entry);
+        if found.is_empty() {
+            break;
+        }
+        killed.extend(found);
+        std::thread::sleep(ROUND);
+    }
+    killed.len()
+}
+
+/// Kills every process that has `entry` in its environment, and tells which.
+fn kill_those_with(entry: &str) -> Vec<(i32, u64)> {
     let own = getpid().as_raw_nonzero().get();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return 0 };
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(|process| process.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| *pid != own)
@@ -65,7 +85,7 @@ pub(crate) fn kill_remains(run: &str) -> usize {
             environment.split(|&byte| byte == 0).any(|found| found == entry.as_bytes())
         })
         .filter(|&(pid, started)| send(pid, started, Signal::KILL))
-        .count()
+        .collect()
 }
 
 fn beneath(root: i32, all: &BTreeMap<i32, Stat>) -> Vec<(i32, u64)> {

@@ -4,9 +4,10 @@ use crate::args::{Events, Progress, Run};
 use crate::ending::{Observed, conclude, judge};
 use crate::environment::{self, LOGIN_TOKEN};
 use crate::events::{self, AgentEvents, Stdout, Text};
+use crate::handover::{Handed, Handover};
 use crate::lock::{Holder, Lock};
 use crate::mcp::{self, Needs};
-use crate::supervision::{Ending, Limits, Outputs, Supervisor};
+use crate::supervision::{Ending, Limits, Streams, Supervisor};
 use crate::workspace::{Authorship, NOBODY, Start, Workspace, first_branch_name};
 use crate::{leaks, push, record_file, salvage};
 use agent_log::{Surroundings, View};
@@ -95,15 +96,22 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
         .env_clear()
         .envs(command_environment(&args, &plan, temporary.path()));
     let limits = Limits { timeout: args.timeout, grace: args.grace };
-    let stdout = match plan.events {
+    let (stdin, stdout) = match plan.events {
         Events::StreamJson => {
             let view = view(args.progress);
-            Stdout::Events(Box::new(AgentEvents::new(redactor, transcript, !args.quiet_events, view)))
+            let events = AgentEvents::new(redactor, transcript, !args.quiet_events, view);
+            if args.prompt_on_stdin {
+                let (prompt, servers) = (plan.prompt.clone(), plan.needs.servers.clone());
+                let (answers, stdin) = Handover { prompt, servers, limit: args.mcp_timeout }.ends(events);
+                (Some(stdin), Stdout::Answers(Box::new(answers)))
+            } else {
+                (None, Stdout::Events(Box::new(events)))
+            }
         }
-        Events::None => Stdout::Text(Text::new(redactor, transcript)),
+        Events::None => (None, Stdout::Text(Text::new(redactor, transcript))),
     };
     let stderr = Text::new(redactor, None);
-    let ended = supervisor.run(&mut command, limits, stdout, stderr);
+    let ended = supervisor.run(&mut command, limits, stdin, stdout, stderr);
 
     // Whatever else is to come: first the work is made safe.
     let by = Authorship {
@@ -114,8 +122,8 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
     let kept = plan.workspace.keep(&start, &branch, by);
 
     match ended {
-        Ok((ending, outputs)) => {
-            let (report, said) = read_out(outputs, ending, &plan.needs.servers);
+        Ok((ending, streams)) => {
+            let (handed, report, said) = read_out(streams, ending, &plan.needs.servers);
             if ending.survivors > 0 {
                 say(&format!("{} processes of the run could not be ended", ending.survivors));
             }
@@ -123,6 +131,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
             let observed = Observed {
                 ending,
                 report: report.as_ref(),
+                handed: handed.as_ref(),
                 stderr: &said,
                 command: &command,
                 timeout: args.timeout,
@@ -167,24 +176,28 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
 
 /// What the command said: its report, where it prints events, and the end of its stderr or else of its text.
 fn read_out(
-    outputs: Outputs<Stdout, Text>,
+    streams: Streams<Handed, Stdout, Text>,
     ending: Ending,
     servers: &[String],
-) -> (Option<AgentReport>, String) {
-    let (stdout, stderr) = outputs.finish();
+) -> (Option<Handed>, Option<AgentReport>, String) {
+    let (stdin, stdout, stderr) = streams.finish();
     let said = stderr.map(Text::finish).unwrap_or_default();
-    match stdout {
-        Some(Stdout::Events(events)) => {
-            let surroundings =
-                Surroundings { ending: ending.into(), stderr: &said, needed_mcp_servers: servers };
-            (Some(events.finish(surroundings)), said)
-        }
+    let report = |events: AgentEvents| {
+        let surroundings = Surroundings { ending: ending.into(), stderr: &said, needed_mcp_servers: servers };
+        Some(events.finish(surroundings))
+    };
+    let report = match stdout {
+        Some(Stdout::Events(events)) => report(*events),
+        Some(Stdout::Answers(answers)) => report(answers.into_sink()),
         Some(Stdout::Text(text)) => {
             let text = text.finish();
-            (None, if said.trim().is_empty() { text } else { said })
+            return (None, None, if said.trim().is_empty() { text } else { said });
         }
-        None => (None, said),
-    }
+        None => None,
+    };
+    // With the answers gone there is nothing left that it could wait for.
+    let handed = stdin.and_then(|stdin| stdin.join().ok());
+    (handed, report, said)
 }
 
 fn view(progress: Progress) -> Box<dyn View + Send> {

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ pub(crate) enum Cause {
     TimeLimit,
     /// We got this signal.
     Signal(i32),
+    /// What writes to its stdin.
+    Stopper,
 }
 
 /// How the command ended.
@@ -69,6 +71,7 @@ pub(crate) struct Limits {
 
 enum Event {
     Signal(i32),
+    Stop,
     Ended(i32, WaitStatus),
     /// No child is left, so nothing beneath us.
     NoneLeft,
@@ -106,28 +109,44 @@ impl Supervisor {
         Ok(Self { sender, receiver })
     }
 
-    /// Starts `command` in a process group of its own, and hands its outputs to the sinks until all that it started has ended.
-    pub(crate) fn run<O: Sink, E: Sink>(
+    /// Starts `command` in a process group of its own, and hands its outputs to the sinks until all that it started has ended. Its
+    /// stdin is empty, or written to by `stdin` in a thread of its own.
+    pub(crate) fn run<T: Send + 'static, O: Sink, E: Sink>(
         self,
         command: &mut Command,
         limits: Limits,
+        stdin: Option<Writer<T>>,
         stdout: O,
         stderr: E,
-    ) -> io::Result<(Ending, Outputs<O, E>)> {
+    ) -> io::Result<(Ending, Streams<T, O, E>)> {
         use std::os::unix::process::CommandExt as _;
         let began = Instant::now();
         let mut child = command
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let outputs = Outputs::follow(&mut child, stdout, stderr)?;
+        let stdin = stdin.map(|write| (write, Stopper(self.sender.clone())));
+        let streams = Streams::follow(&mut child, stdin, stdout, stderr)?;
         let pid = i32::try_from(child.id()).unwrap_or_default();
         reap(self.sender)?;
         let deadline = (!limits.timeout.is_zero()).then(|| began + limits.timeout);
         let ending = attend(&self.receiver, pid, deadline, limits.grace);
-        Ok((ending, outputs))
+        Ok((ending, streams))
+    }
+}
+
+/// What writes to the command's stdin.
+pub(crate) type Writer<T> = Box<dyn FnOnce(ChildStdin, Stopper) -> T + Send>;
+
+/// Ends the command, as a signal would.
+pub(crate) struct Stopper(Sender<Event>);
+
+impl Stopper {
+    pub(crate) fn stop(&self) {
+        // Nobody supervises any more where the command has ended.
+        let _ = self.0.send(Event::Stop);
     }
 }
 
@@ -182,6 +201,11 @@ fn attend(events: &Receiver<Event>, child: i32, deadline: Option<Instant>, grace
                 ending.cause = Cause::Signal(signal);
                 (phase, deadline) = ask(grace);
             }
+            (Ok(Event::Stop), Phase::Running) => {
+                ending.cause = Cause::Stopper;
+                (phase, deadline) = ask(grace);
+            }
+            (Ok(Event::Stop), _) => {}
             (Err(RecvTimeoutError::Timeout), Phase::Running) => {
                 ending.cause = Cause::TimeLimit;
                 (phase, deadline) = ask(grace);
@@ -236,20 +260,34 @@ pub(crate) trait Sink: Send + 'static {
     fn take(&mut self, piece: &[u8]);
 }
 
-/// The command's outputs, being read.
-pub(crate) struct Outputs<O, E> {
+/// The command's streams, being written and read.
+pub(crate) struct Streams<T, O, E> {
+    stdin: Option<JoinHandle<T>>,
     stdout: JoinHandle<O>,
     stderr: JoinHandle<E>,
     /// Closed to tell the readers that nobody writes any more.
     stop: OwnedFd,
 }
 
-impl<O: Sink, E: Sink> Outputs<O, E> {
-    fn follow(child: &mut Child, stdout: O, stderr: E) -> io::Result<Self> {
-        let missing = || io::Error::other("the command has no output");
+impl<T: Send + 'static, O: Sink, E: Sink> Streams<T, O, E> {
+    fn follow(
+        child: &mut Child,
+        stdin: Option<(Writer<T>, Stopper)>,
+        stdout: O,
+        stderr: E,
+    ) -> io::Result<Self> {
+        let missing = || io::Error::other("the command has no such stream");
         let (stopped, stop) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let stopped_too = stopped.try_clone()?;
+        let stdin = match stdin {
+            Some((write, stopper)) => {
+                let to = child.stdin.take().ok_or_else(missing)?;
+                Some(std::thread::Builder::new().name("stdin".into()).spawn(move || write(to, stopper))?)
+            }
+            None => None,
+        };
         Ok(Self {
+            stdin,
             stdout: reader("stdout", child.stdout.take().ok_or_else(missing)?.into(), stopped, stdout)?,
             stderr: reader("stderr", child.stderr.take().ok_or_else(missing)?.into(), stopped_too, stderr)?,
             stop,
@@ -257,10 +295,11 @@ impl<O: Sink, E: Sink> Outputs<O, E> {
     }
 
     /// Waits until all that was written has been through the sinks, and gives them back; none for one that panicked. An
-    /// output that something holds open which is not beneath us, and so was not ended, is left behind.
-    pub(crate) fn finish(self) -> (Option<O>, Option<E>) {
+    /// output that something holds open which is not beneath us, and so was not ended, is left behind. What writes to stdin is
+    /// not waited for.
+    pub(crate) fn finish(self) -> (Option<JoinHandle<T>>, Option<O>, Option<E>) {
         drop(self.stop);
-        (self.stdout.join().ok(), self.stderr.join().ok())
+        (self.stdin, self.stdout.join().ok(), self.stderr.join().ok())
     }
 }
 

@@ -70,7 +70,7 @@ fn a_dead_mcp_server_ends_the_run_before_the_agent_and_is_told() -> anyhow::Resu
     assert_eq!(record.outcome, Outcome::McpFailed);
     assert_eq!(record.stage.as_ref().map(agent_task::Stage::as_str), Some("mcp-start"));
     assert!(record.error.as_deref().context("an error")?.contains("search"), "{record:?}");
-    assert_eq!(world.sandbox.model().requests().len(), 0);
+    assert_eq!(world.sandbox.model().first_request_at(), None, "the model was asked");
     let messages = world.sandbox.discord().messages();
     let [message] = messages.as_slice() else { panic!("one message, not {messages:?}") };
     assert!(message.raw.to_string().contains("Stage: mcp-start"), "{message:?}");
