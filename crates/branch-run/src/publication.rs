@@ -56,6 +56,11 @@ fn verdict(porcelain: &str) -> Option<(char, &str)> {
     })
 }
 
+/// Whether the remote says that it has the one reference where it was pushed to (git-push(1), "OUTPUT": the flags of success).
+pub(crate) fn is_taken(porcelain: &str) -> bool {
+    matches!(verdict(porcelain), Some((' ' | '*' | '=', _)))
+}
+
 /// Makes of what git printed (in the C locale) the reason why a command failed.
 pub(crate) fn refusal(stdout: &str, stderr: &str) -> Refusal {
     let remote: Vec<&str> = stderr
@@ -128,6 +133,21 @@ mod tests {
         assert_eq!(step(Remote::Earlier), Step::Push("updated"));
         assert_eq!(step(Remote::Same), Step::Done);
         assert_eq!(step(Remote::Foreign), Step::Rename);
+    }
+
+    #[test]
+    fn only_the_word_of_the_remote_for_this_reference_counts() {
+        let line = |flag: &str, to: &str| {
+            format!("To https://github.com/o/n.git\n{flag}\tabc:refs/{to}\t[new branch]\nDone\n")
+        };
+        for flag in ["*", " ", "="] {
+            assert!(is_taken(&line(flag, "heads/agent/x-1")), "{flag}");
+        }
+        for text in
+            [&line("!", "heads/agent/x-1"), &line("-", "heads/agent/x-1"), &line("*", "tags/x"), "Done\n", ""]
+        {
+            assert!(!is_taken(text), "{text}");
+        }
     }
 
     /// P9

@@ -185,6 +185,10 @@ impl Publication<'_> {
                         searched = Some(base_tip);
                     }
                     let answer = self.remote.push(&head, &name, branch_tip.as_deref().unwrap_or_default())?;
+                    if answer.success && publication::is_taken(&answer.stdout) {
+                        record.push = Some(self.pushed(&name, &head, operation));
+                        return Ok(());
+                    }
                     // An answer that was lost or that belies itself: what counts is what the remote has.
                     let has = self.tip(&reference);
                     if matches!(&has, Ok(Some(tip)) if *tip == head) {
