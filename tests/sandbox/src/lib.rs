@@ -45,6 +45,7 @@ mod fault;
 mod github;
 mod model;
 pub mod page;
+mod process;
 mod proxy;
 mod server;
 mod shared;
@@ -55,6 +56,7 @@ pub use discord::{Discord, Message};
 pub use fault::{Fault, How, Limit, Service};
 pub use github::{App, GitHub, GitPush, PullRequest, RefUpdate};
 pub use model::{Agent, Call, Failing, Failure, Model, Scenario, Turn, Usage};
+pub use process::{Ended, Piece};
 pub use shared::Request;
 pub use trap::Trap;
 

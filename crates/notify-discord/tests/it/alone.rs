@@ -1,12 +1,12 @@
-use crate::process::Notify;
+use crate::process::{notify, shell};
 use crate::records::{delivered, lines, rejected};
 
 #[test]
 fn the_help_has_an_example_that_works_when_pasted() {
-    let help = Notify::new().env("COLUMNS", "80").args(&["--help"]).run("");
+    let help = notify().env("COLUMNS", "80").args(&["--help"]).run("");
     assert_eq!(help.code, Some(0));
     let (_, example) = help.stdout.split_once("\nExample:\n").unwrap();
-    let ended = Notify::shell(example).run("");
+    let ended = shell(example).run("");
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{example}");
     assert_eq!(
         ended.lines()[0]["content"],
@@ -17,7 +17,7 @@ fn the_help_has_an_example_that_works_when_pasted() {
 
 #[test]
 fn completions_name_its_options() {
-    let ended = Notify::new().args(&["--completions", "bash"]).run("");
+    let ended = notify().args(&["--completions", "bash"]).run("");
     assert_eq!(ended.code, Some(0));
     assert!(ended.stdout.contains("--once-file"));
 }
@@ -25,7 +25,7 @@ fn completions_name_its_options() {
 #[test]
 fn empty_and_wrong_stdin_are_wrong_usage() {
     for stdin in ["", "\n", "{}", "[]", "{\"kind\":\"AgentReport\",\"outcome\":\"success\"}"] {
-        let ended = Notify::new().run(stdin);
+        let ended = notify().run(stdin);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{stdin:?}");
         assert!(ended.stderr.contains("a run record"), "{}", ended.stderr);
         assert!(ended.stderr.contains("hint: as in: notify-discord < record.json"), "{}", ended.stderr);
@@ -34,7 +34,7 @@ fn empty_and_wrong_stdin_are_wrong_usage() {
 
 #[test]
 fn a_reader_that_went_away_is_no_failure() {
-    let ended = Notify::new().args(&["--dry-run"]).run_unread(&delivered("A post").to_string());
+    let ended = notify().args(&["--dry-run"]).run_unread(&delivered("A post").to_string());
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
 }
 
@@ -42,7 +42,7 @@ fn a_reader_that_went_away_is_no_failure() {
 #[test]
 fn a_dry_run_shows_every_message_and_needs_no_credentials() {
     let records = lines(&[delivered("A post"), rejected("A post", "no title")]);
-    let ended = Notify::new().args(&["--dry-run", "--plain"]).run(&records);
+    let ended = notify().args(&["--dry-run", "--plain"]).run(&records);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let contents: Vec<_> = ended.lines().into_iter().map(|message| message["content"].clone()).collect();
     assert_eq!(
@@ -58,7 +58,7 @@ fn a_dry_run_shows_every_message_and_needs_no_credentials() {
 
 #[test]
 fn without_credentials_it_says_what_is_missing_and_what_was_not_sent() {
-    let ended = Notify::new().run(delivered("A post").to_string());
+    let ended = notify().run(delivered("A post").to_string());
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(4), ""));
     assert_eq!(
         ended.stderr,
@@ -71,7 +71,7 @@ fn without_credentials_it_says_what_is_missing_and_what_was_not_sent() {
 
 #[test]
 fn a_webhook_that_is_set_twice_is_wrong_usage() {
-    let ended = Notify::new()
+    let ended = notify()
         .env("DISCORD_WEBHOOK_URL", "https://discord.com/api/webhooks/1/s3cret")
         .env("DISCORD_WEBHOOK_URL_FILE", "/nowhere")
         .run(delivered("A post").to_string());

@@ -1,6 +1,6 @@
-use crate::process::{Ended, Notify};
+use crate::process::to_webhook;
 use crate::records::{delivered, rejected};
-use sandbox::{Fault, How, Sandbox, Service};
+use sandbox::{Ended, Fault, How, Sandbox, Service};
 use serde_json::Value;
 
 struct Told {
@@ -16,7 +16,7 @@ impl Told {
     fn tell(&self, record: &Value) -> Ended {
         let file = self.folder.path().join("discord.json");
         let arguments = ["--once-file", file.to_str().unwrap()];
-        Notify::webhook(&self.sandbox).args(&arguments).run(record.to_string())
+        to_webhook(&self.sandbox).args(&arguments).run(record.to_string())
     }
 }
 
@@ -78,7 +78,7 @@ fn a_message_that_somebody_deleted_is_made_again() {
 fn a_file_that_cannot_be_written_is_a_warning_for_the_message_is_out() {
     let told = Told::new();
     let arguments = ["--once-file", "/proc/nowhere/discord.json"];
-    let ended = Notify::webhook(&told.sandbox).args(&arguments).run(delivered("x").to_string());
+    let ended = to_webhook(&told.sandbox).args(&arguments).run(delivered("x").to_string());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("warning: writing --once-file"), "{}", ended.stderr);
 }

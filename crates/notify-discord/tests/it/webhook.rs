@@ -1,4 +1,4 @@
-use crate::process::Notify;
+use crate::process::{notify, shell, to_webhook};
 use crate::records::{delivered, lines, rejected};
 use sandbox::Sandbox;
 use serde_json::json;
@@ -7,7 +7,7 @@ use serde_json::json;
 #[test]
 fn a_success_reaches_the_channel_with_words_and_figures() {
     let sandbox = Sandbox::start().unwrap();
-    let ended = Notify::webhook(&sandbox).run(delivered("A post about X").to_string());
+    let ended = to_webhook(&sandbox).run(delivered("A post about X").to_string());
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
 
     let messages = sandbox.discord().messages();
@@ -33,7 +33,7 @@ fn a_success_reaches_the_channel_with_words_and_figures() {
 fn a_failure_reaches_the_channel_with_stage_and_error() {
     let sandbox = Sandbox::start().unwrap();
     let record = rejected("A post about X", "the page has\n no title");
-    let ended = Notify::webhook(&sandbox).args(&["--plain"]).run(record.to_string());
+    let ended = to_webhook(&sandbox).args(&["--plain"]).run(record.to_string());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let message = &sandbox.discord().messages()[0];
     assert_eq!(
@@ -51,7 +51,7 @@ fn a_pipe_made_by_hand_is_enough() {
     let sandbox = Sandbox::start().unwrap();
     let script = r#"printf '%s\n' '{"kind":"RunRecord","run":"qa-1-000000","agent":"qa","prompt":"Look at the page",
         "outcome":"no-change","base":"main","startedAt":"2026-11-22T22:00:00Z"}' | notify-discord --plain"#;
-    let ended = Notify::shell(script).env("DISCORD_WEBHOOK_URL", &sandbox.discord().webhook_url()).run("");
+    let ended = shell(script).env("DISCORD_WEBHOOK_URL", &sandbox.discord().webhook_url()).run("");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(
         sandbox.discord().messages()[0].content,
@@ -63,7 +63,7 @@ fn a_pipe_made_by_hand_is_enough() {
 fn several_records_are_several_messages_in_their_order() {
     let sandbox = Sandbox::start().unwrap();
     let ended =
-        Notify::webhook(&sandbox).run(lines(&[delivered("one"), rejected("two", "e"), delivered("three")]));
+        to_webhook(&sandbox).run(lines(&[delivered("one"), rejected("two", "e"), delivered("three")]));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let messages = sandbox.discord().messages();
     let topics: Vec<_> = messages.iter().map(|message| message.content.split('"').nth(1).unwrap()).collect();
@@ -76,7 +76,7 @@ fn several_records_are_several_messages_in_their_order() {
 fn a_thread_gets_the_message_if_it_is_named() {
     let sandbox = Sandbox::start().unwrap();
     let thread = sandbox.discord().thread_id();
-    let ended = Notify::webhook(&sandbox).args(&["--thread-id", &thread]).run(delivered("x").to_string());
+    let ended = to_webhook(&sandbox).args(&["--thread-id", &thread]).run(delivered("x").to_string());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(sandbox.discord().messages()[0].thread_id, Some(thread));
 }
@@ -86,7 +86,7 @@ fn discord_is_asked_through_the_proxy_under_its_own_name() {
     let sandbox = Sandbox::start().unwrap();
     let url = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(url.path(), format!("{}\n", sandbox.discord().webhook_url_real())).unwrap();
-    let mut notify = Notify::new().env("DISCORD_WEBHOOK_URL_FILE", url.path().to_str().unwrap());
+    let mut notify = notify().env("DISCORD_WEBHOOK_URL_FILE", url.path().to_str().unwrap());
     for (name, value) in sandbox.environment() {
         notify = notify.env(&name, &value);
     }
@@ -107,7 +107,7 @@ fn the_longest_texts_are_within_discords_limits() {
             "subagents": (0..60).map(|n| json!({"type": format!("{n}{}", unit.repeat(50)), "toolCalls": 1,
                 "failed": true, "verdict": {"pass": false, "reason": unit.repeat(500)}})).collect::<Vec<_>>()});
         for arguments in [&["--plain"][..], &[]] {
-            let ended = Notify::webhook(&sandbox).args(arguments).run(record.to_string());
+            let ended = to_webhook(&sandbox).args(arguments).run(record.to_string());
             assert_eq!(ended.code, Some(0), "{unit:?}: {}", ended.stderr);
         }
     }
@@ -119,7 +119,7 @@ fn the_longest_texts_are_within_discords_limits() {
 fn a_secret_of_the_environment_is_not_told() {
     let sandbox = Sandbox::start().unwrap();
     let record = rejected("A post", "push with hunter2-hunter2 was refused");
-    let ended = Notify::webhook(&sandbox).env("GITHUB_TOKEN", "hunter2-hunter2").run(record.to_string());
+    let ended = to_webhook(&sandbox).env("GITHUB_TOKEN", "hunter2-hunter2").run(record.to_string());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let message = &sandbox.discord().messages()[0];
     assert!(!message.raw.to_string().contains("hunter2"), "{}", message.raw);

@@ -1,4 +1,4 @@
-use crate::process::OpenPr;
+use crate::process::{open_pr, shell};
 use serde_json::{Value, json};
 
 fn record(outcome: &str) -> Value {
@@ -10,10 +10,10 @@ fn record(outcome: &str) -> Value {
 
 #[test]
 fn the_help_has_an_example_that_works_when_pasted() {
-    let help = OpenPr::new().env("COLUMNS", "80").args(&["--help"]).run("");
+    let help = open_pr().env("COLUMNS", "80").args(&["--help"]).run("");
     assert_eq!(help.code, Some(0));
     let (_, example) = help.stdout.split_once("\nExample:\n").unwrap();
-    let ended = OpenPr::shell(example).run("");
+    let ended = shell(example).run("");
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{example}");
     let plan = ended.document();
     assert_eq!((&plan["kind"], &plan["title"]), (&json!("PullRequestPlan"), &json!("A post about X")));
@@ -21,7 +21,7 @@ fn the_help_has_an_example_that_works_when_pasted() {
 
 #[test]
 fn completions_name_its_options() {
-    let ended = OpenPr::new().args(&["--completions", "zsh"]).run("");
+    let ended = open_pr().args(&["--completions", "zsh"]).run("");
     assert_eq!(ended.code, Some(0));
     assert!(ended.stdout.contains("--draft"));
 }
@@ -29,7 +29,7 @@ fn completions_name_its_options() {
 #[test]
 fn empty_and_wrong_stdin_are_wrong_usage() {
     for stdin in ["", "\n", "{}", "text", "{\"kind\":\"AgentReport\",\"outcome\":\"success\"}"] {
-        let ended = OpenPr::new().run(stdin);
+        let ended = open_pr().run(stdin);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{stdin:?}");
         assert!(ended.stderr.contains("a run record"), "{}", ended.stderr);
         assert!(ended.stderr.contains("hint: as in: branch-run push"), "{}", ended.stderr);
@@ -38,7 +38,7 @@ fn empty_and_wrong_stdin_are_wrong_usage() {
 
 #[test]
 fn a_reader_that_went_away_is_no_failure() {
-    let ended = OpenPr::new().run_unread(&record("push-failed").to_string());
+    let ended = open_pr().run_unread(&record("push-failed").to_string());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("went away"), "{}", ended.stderr);
 }
@@ -52,7 +52,7 @@ fn a_run_with_nothing_to_open_goes_on_as_it_came() {
             "open-pr: the run ended with push-refused before its branch was pushed: there is no pull request to open\n",
         ),
     ] {
-        let ended = OpenPr::new().run(record(outcome).to_string());
+        let ended = open_pr().run(record(outcome).to_string());
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), why));
         let passed_on = ended.document();
         for (name, value) in record(outcome).as_object().unwrap() {
@@ -64,7 +64,7 @@ fn a_run_with_nothing_to_open_goes_on_as_it_came() {
 
 #[test]
 fn a_success_that_is_not_pushed_is_wrong_usage() {
-    let ended = OpenPr::new().run(record("success").to_string());
+    let ended = open_pr().run(record("success").to_string());
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
     assert!(
         ended.stderr.contains("hint: as in: branch-run push < record.json | open-pr"),

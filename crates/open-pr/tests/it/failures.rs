@@ -1,6 +1,6 @@
 use crate::hub::{Hub, REPOSITORY};
-use crate::process::{Ended, OpenPr};
-use sandbox::{Fault, How, Limit, Service};
+use crate::process::{open_pr, to_github};
+use sandbox::{Ended, Fault, How, Limit, Service};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn assert_failed(hub: &Hub, ended: &Ended, code: i32, why: &str) -> Value {
 #[test]
 fn without_a_token_it_is_not_allowed() {
     let hub = Hub::new();
-    let ended = OpenPr::new().run(hub.record("A post").to_string());
+    let ended = open_pr().run(hub.record("A post").to_string());
     assert_failed(&hub, &ended, 4, "GITHUB_TOKEN is not set");
     assert!(ended.stderr.contains("hint: export GITHUB_TOKEN=$(mint-gh-token"), "{}", ended.stderr);
 }
@@ -48,7 +48,7 @@ fn a_token_that_is_unknown_is_not_allowed() {
 fn a_token_without_the_permission_is_not_allowed() {
     let hub = Hub::new();
     let token = hub.sandbox.github().mint(REPOSITORY, &[("contents", "write")]);
-    let ended = OpenPr::github(&hub.sandbox, &token).run(hub.record("A post").to_string());
+    let ended = to_github(&hub.sandbox, &token).run(hub.record("A post").to_string());
     assert_failed(&hub, &ended, 4, "Resource not accessible by integration");
     assert!(ended.stderr.contains("hint: the token needs pull_requests:write"), "{}", ended.stderr);
 }
@@ -147,7 +147,7 @@ fn a_pull_request_that_is_at_the_runs_head_a_moment_later_is_one() {
 #[test]
 fn the_first_failure_of_a_run_stands() {
     let hub = Hub::new();
-    let ended = OpenPr::new().run(hub.unfinished("A post").to_string());
+    let ended = open_pr().run(hub.unfinished("A post").to_string());
     assert_eq!(ended.code, Some(4));
     let record = ended.document();
     assert_eq!((&record["outcome"], &record["stage"]), (&json!("turn-limit"), &json!("writer")));

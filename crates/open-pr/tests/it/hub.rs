@@ -1,5 +1,5 @@
-use crate::process::{Ended, OpenPr};
-use sandbox::{PullRequest, Sandbox};
+use crate::process::to_github;
+use sandbox::{Ended, Piece, PullRequest, Sandbox};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,8 +57,8 @@ impl Hub {
         record
     }
 
-    pub(crate) fn open_pr(&self) -> OpenPr {
-        OpenPr::github(&self.sandbox, &self.token)
+    pub(crate) fn open_pr(&self) -> Piece {
+        to_github(&self.sandbox, &self.token)
     }
 
     pub(crate) fn run(&self, record: &Value) -> Ended {

@@ -1,5 +1,5 @@
 use crate::hub::{BRANCH, Hub, REPOSITORY};
-use crate::process::OpenPr;
+use crate::process::{open_pr, shell};
 use sandbox::{Fault, How, Service};
 use serde_json::json;
 
@@ -58,7 +58,7 @@ fn a_pipe_made_by_hand_is_enough() {
             "head":"{}","operation":"created"}}}}' | open-pr | cat"#,
         hub.head
     );
-    let ended = OpenPr::shell(&script)
+    let ended = shell(&script)
         .env("GITHUB_API_URL", &hub.sandbox.github().api_url())
         .env("GITHUB_TOKEN", &hub.token)
         .run("");
@@ -221,7 +221,7 @@ fn github_is_asked_through_the_proxy_under_its_own_name() {
     let hub = Hub::new();
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), format!("{}\n", hub.token)).unwrap();
-    let mut open_pr = OpenPr::new()
+    let mut open_pr = open_pr()
         .env("GITHUB_API_URL", "")
         .env("GITHUB_REPOSITORY", "")
         .env("GITHUB_TOKEN_FILE", token.path().to_str().unwrap());
