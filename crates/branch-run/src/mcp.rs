@@ -1,6 +1,7 @@
 //! What a run must know of its MCP configuration: which servers it needs, and which variables it refers to.
 
 use anyhow::Context as _;
+use mcp_config::references;
 use piece::Fault;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -36,20 +37,11 @@ fn needs(document: &Value) -> anyhow::Result<Needs> {
 
 fn collect(value: &Value, found: &mut BTreeSet<String>) {
     match value {
-        Value::String(text) => found.extend(references(text)),
+        Value::String(text) => found.extend(references::names(text).map(str::to_owned)),
         Value::Array(values) => values.iter().for_each(|value| collect(value, found)),
         Value::Object(fields) => fields.values().for_each(|value| collect(value, found)),
         _ => {}
     }
-}
-
-fn references(text: &str) -> impl Iterator<Item = String> {
-    text.split("${").skip(1).filter_map(|rest| {
-        let (inside, _) = rest.split_once('}')?;
-        let name = inside.split_once(":-").map_or(inside, |(name, _)| name);
-        let valid = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        valid.then(|| name.to_owned())
-    })
 }
 
 #[cfg(test)]
@@ -67,10 +59,5 @@ mod tests {
         assert_eq!(needs.servers, ["discord", "web"]);
         let names: Vec<_> = needs.variables.iter().map(String::as_str).collect();
         assert_eq!(names, ["A", "B", "DISCORD_BOT_TOKEN", "NODE", "WEB"]);
-    }
-
-    #[test]
-    fn what_is_no_reference_is_left_alone() {
-        assert_eq!(references("$HOME ${} ${a b} ${open").count(), 0);
     }
 }

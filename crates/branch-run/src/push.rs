@@ -43,13 +43,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let deadline = (!args.timeout.is_zero()).then(|| Instant::now() + args.timeout);
     let url = repository_url(&args.server_url, &args.repo)?;
     let mut record = record_from_stdin("branch-run push --repo octo/blog <record.json")?;
-    check_base(&record.base)?;
-    check_run(&record.run)?;
-    if !args.allow_base.is_empty() && !args.allow_base.contains(&record.base) {
-        return Err(Fault::usage(format!("the record's base '{}' is not allowed", record.base)).into());
-    }
+    check(&record, &args.allow_base)?;
     let Some(branch) = record.branch.clone() else { return print(&record).map(|()| Exit::Done) };
-    check_branch(&branch, &record.base)?;
     let helper = helper(&args)?;
     let redactor: &'static Redactor = Box::leak(Box::new(Redactor::from_env(&[TOKEN])));
     let work_tree = args.work_tree.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -417,6 +412,20 @@ pub(crate) fn record_from_stdin(example: &str) -> anyhow::Result<RunRecord> {
             .into());
     }
     piece::input::document_from(stdin.lock().take(RECORD_MAX), "a run record", example)
+}
+
+/// Checks what a record names, for it is the agent's word: its branch, if it has one, its base (one of `allowed`, if there are
+/// any) and its run.
+///
+/// # Errors
+/// A usage fault.
+pub fn check(record: &RunRecord, allowed: &[String]) -> anyhow::Result<()> {
+    check_base(&record.base)?;
+    check_run(&record.run)?;
+    if !allowed.is_empty() && !allowed.contains(&record.base) {
+        return Err(Fault::usage(format!("the record's base '{}' is not allowed", record.base)).into());
+    }
+    record.branch.as_deref().map_or(Ok(()), |branch| check_branch(branch, &record.base))
 }
 
 /// Checks a base branch's name: git would take it.

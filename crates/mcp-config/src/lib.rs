@@ -32,12 +32,12 @@ mod machine;
 mod overlay;
 mod presets;
 mod problem;
-mod references;
+pub mod references;
 mod rules;
 
 pub use args::Args;
 
-use agent_task::Exit;
+use agent_task::{Exit, Secret};
 use anyhow::Context as _;
 use config::Config;
 use machine::Machine;
@@ -142,18 +142,48 @@ fn write(asked: args::Write, machine: &Machine) -> anyhow::Result<Exit> {
             let _ = writeln!(std::io::stderr(), "mcp-config: warning: {warning}");
         }
     }
-    let servers = overlay::merge(servers, &overlay, &mut problems);
-    let (mut config, shape) = config::read(&json!({"mcpServers": servers}));
-    problems.extend(shape);
-    let redactor = Redactor::from_env(&names(&rules::variables(&config)));
-    problems.extend(rules::problems(&config, machine, Judge { allow_fetch, programs: true }, &redactor));
-    problem::settle(problems)?;
-    rules::resolve(&mut config, machine);
+    let judge = Judge { allow_fetch, programs: true };
+    let redactor = |config: &Config| Redactor::from_env(&names(&rules::variables(config)));
+    let config = configuration(servers, &overlay, machine, judge, redactor, problems)?;
     match out {
         Some(path) => save(&config, &path)?,
         None => output::pretty(&config)?,
     }
     Ok(Exit::Done)
+}
+
+/// The servers with the overlay upon them, their programs' paths absolute; or all that is wrong, on top of `problems`.
+fn configuration(
+    servers: Map<String, Value>,
+    overlay: &Value,
+    machine: &Machine,
+    judge: Judge,
+    redactor: impl FnOnce(&Config) -> Redactor,
+    mut problems: Vec<Problem>,
+) -> Result<Config, Fault> {
+    let servers = overlay::merge(servers, overlay, &mut problems);
+    let (mut config, shape) = config::read(&json!({"mcpServers": servers}));
+    problems.extend(shape);
+    problems.extend(rules::problems(&config, machine, judge, &redactor(&config)));
+    problem::settle(problems)?;
+    rules::resolve(&mut config, machine);
+    Ok(config)
+}
+
+/// What `mcp-config --no-presets --overlay FILE` prints for this overlay where these are the variables, all of them secrets:
+/// for tests, which bring their own machine.
+///
+/// # Errors
+/// A usage fault with all that is wrong, or that the text is no JSON.
+pub fn overlaid(overlay: &[u8], variables: &[(&str, &str)]) -> anyhow::Result<String> {
+    let machine = Machine::with(variables, Path::new("/"));
+    let (overlay, problems) = document::parse(overlay).context(Fault::usage("the overlay is not JSON"))?;
+    let judge = Judge { allow_fetch: false, programs: false };
+    let secrets: Vec<(&str, Secret)> =
+        variables.iter().map(|(name, value)| (*name, Secret::new(*value))).collect();
+    let redactor = |_: &Config| Redactor::new(secrets.iter().map(|(name, secret)| (*name, secret)));
+    let config = configuration(Map::new(), &overlay, &machine, judge, redactor, problems)?;
+    serde_json::to_string(&config).context("writing JSON")
 }
 
 fn read_overlay(path: &Path) -> anyhow::Result<(Value, Vec<Problem>)> {

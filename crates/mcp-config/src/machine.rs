@@ -33,7 +33,6 @@ impl Machine {
     }
 
     /// One with this environment and working directory.
-    #[cfg(test)]
     pub(crate) fn with(variables: &[(&str, &str)], directory: &Path) -> Self {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Self { variables: owned.collect(), directory: directory.to_owned(), root: false }

@@ -51,6 +51,14 @@ pub(crate) fn parts(text: &str) -> Vec<Part<'_>> {
     found
 }
 
+/// The variables that `text` refers to.
+pub fn names(text: &str) -> impl Iterator<Item = &str> {
+    parts(text).into_iter().filter_map(|part| match part {
+        Part::Reference { name, .. } => Some(name),
+        Part::Literal(_) | Part::Unexpanded(_) => None,
+    })
+}
+
 /// What begins with `${`: the piece and its length.
 fn braced<'t>(whole: &'t str, inside: &'t str) -> (Part<'t>, usize) {
     let length = name_length(inside);

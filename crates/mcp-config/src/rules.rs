@@ -93,13 +93,7 @@ pub(crate) fn resolve(config: &mut Config, machine: &Machine) {
 /// The variables that `config` refers to, by name.
 pub(crate) fn variables(config: &Config) -> BTreeSet<String> {
     let texts = config.mcp_servers.values().flat_map(Server::texts);
-    texts
-        .flat_map(|text| references::parts(text.text))
-        .filter_map(|part| match part {
-            Part::Reference { name, .. } => Some(name.to_owned()),
-            _ => None,
-        })
-        .collect()
+    texts.flat_map(|text| references::names(text.text)).map(str::to_owned).collect()
 }
 
 fn expanded(text: &str, machine: &Machine) -> String {
