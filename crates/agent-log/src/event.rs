@@ -194,16 +194,18 @@ pub(crate) struct NoEvent;
 
 /// Reads a line. An object that is nothing like an event is an event of no kind.
 pub(crate) fn read(line: &str) -> Result<Event<'_>, NoEvent> {
+    // A list would be read as well, its items for the fields in their order.
+    if !line.trim_start().starts_with('{') {
+        return Err(NoEvent);
+    }
     match serde_json::from_str(line) {
         Ok(event) => Ok(event),
         // JSON all the same, as where a name stands twice: passed on, and not understood.
-        Err(error) if error.is_data() && is_object(line) => Ok(Event::default()),
+        Err(error) if error.is_data() && serde_json::from_str::<IgnoredAny>(line).is_ok() => {
+            Ok(Event::default())
+        }
         Err(_) => Err(NoEvent),
     }
-}
-
-fn is_object(line: &str) -> bool {
-    line.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(line).is_ok()
 }
 
 /// Reads what there is of an event whose end is missing: the fields up to where it was cut off.

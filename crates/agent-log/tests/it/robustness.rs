@@ -169,3 +169,10 @@ fn what_is_not_utf8_comes_out_as_utf8() {
     assert_eq!(String::from_utf8(out).unwrap(), "{\"type\":\"odd\",\"x\":\"\u{fffd}\"}\n");
     assert_eq!(report.malformed_lines, 0);
 }
+
+/// P6
+#[test]
+fn a_list_is_no_event() {
+    let (out, report) = through(&[b"[\"result\",\"success\"]\n[1]\n"]);
+    assert_eq!((out.len(), report.malformed_lines), (0, 2));
+}
