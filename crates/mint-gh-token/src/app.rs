@@ -20,13 +20,15 @@ pub(crate) struct Credentials {
 
 /// `owner/name`, each part checked to be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Repository {
+pub struct Repository {
     pub(crate) owner: String,
     pub(crate) name: String,
 }
 
 impl Repository {
-    pub(crate) fn full_name(&self) -> String {
+    /// The two with a solidus between them.
+    #[must_use]
+    pub fn full_name(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
 

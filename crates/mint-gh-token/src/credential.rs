@@ -23,7 +23,7 @@ const USERNAME: &str = "x-access-token";
 
 /// What git says of the credential that it needs, or that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Description {
+pub struct Description {
     protocol: String,
     host: String,
     path: Option<String>,
@@ -33,7 +33,8 @@ struct Description {
 
 impl Description {
     /// Reads `name=value` lines up to an empty one. Names that are not known are git's of other versions.
-    fn parse(text: &str) -> Self {
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
         let mut found = Self::default();
         for line in text.lines().take_while(|line| !line.is_empty()) {
             let Some((name, value)) = line.split_once('=') else { continue };
@@ -50,19 +51,26 @@ impl Description {
     }
 
     /// Whether it is about `server`, and about a user that a token can stand for.
-    fn is_about(&self, server: &Url) -> bool {
-        let Ok(asked) = Url::parse(&format!("{}://{}", self.protocol, self.host)) else { return false };
-        asked.scheme() == server.scheme()
-            && asked.host() == server.host()
-            && asked.port_or_known_default() == server.port_or_known_default()
+    #[must_use]
+    pub fn is_about(&self, server: &Url) -> bool {
+        // To the letter: a parser of URLs makes the same host of `github.com\x`, of `me@github.com` and of `git hub.com` with a
+        // tab in it, and who is asked in the end is git's to say.
+        let host = server.host_str().unwrap_or_default();
+        let authority = |port: Option<u16>| port.map_or(host.to_owned(), |port| format!("{host}:{port}"));
+        self.protocol == server.scheme()
+            && [server.port(), server.port_or_known_default()]
+                .into_iter()
+                .any(|port| authority(port).eq_ignore_ascii_case(&self.host))
             && self.username.as_deref().is_none_or(|name| name == USERNAME)
     }
 
     /// The repository that the path names, below the server's own path: `octo/blog.git`, `octo/blog.git/info/lfs`.
-    fn repository(&self, server: &Url) -> Option<Repository> {
+    #[must_use]
+    pub fn repository(&self, server: &Url) -> Option<Repository> {
         let base = server.path().trim_matches('/');
-        let path = self.path.as_deref()?.trim_start_matches('/').strip_prefix(base)?;
-        let mut parts = path.trim_start_matches('/').split('/');
+        let path = self.path.as_deref()?.trim_start_matches('/');
+        let path = if base.is_empty() { path } else { path.strip_prefix(base)?.strip_prefix('/')? };
+        let mut parts = path.split('/');
         let (owner, name) = (parts.next()?, parts.next()?);
         app::parse_repository(&format!("{owner}/{}", name.strip_suffix(".git").unwrap_or(name))).ok()
     }
@@ -219,6 +227,12 @@ mod tests {
             "protocol=https\nhost=github.com:8443\n",
             "protocol=https\nhost=github.com\nusername=octocat\n",
             "protocol=ssh\nhost=github.com\n",
+            "protocol=https\nhost=me@github.com\n",
+            "protocol=https\nhost=github.com/evil.example\n",
+            "protocol=https\nhost=github.com\\evil.example\n",
+            "protocol=https\nhost=github.com#evil.example\n",
+            "protocol=https\nhost=git\thub.com\n",
+            "protocol=https\nhost=github.com:\n",
             "host=github.com\n",
         ] {
             assert!(!is_about(other, github), "{other}");
@@ -237,6 +251,7 @@ mod tests {
             assert_eq!(named(path, "https://github.com").as_deref(), Some("octo/blog"), "{path}");
         }
         assert_eq!(named("git/octo/blog.git", "https://h/git/").as_deref(), Some("octo/blog"));
+        assert_eq!(named("github/octo/blog.git", "https://h/git/"), None, "another folder");
         for path in ["octo", "", "octo/", "../blog", "octo/.git"] {
             assert_eq!(named(path, "https://github.com"), None, "{path}");
         }

@@ -29,7 +29,9 @@ mod narrow;
 mod revoke;
 mod token;
 
+pub use app::Repository;
 pub use args::{AppArgs, Args};
+pub use credential::Description;
 pub use github::revoke;
 pub use narrow::Permissions;
 pub use token::Minted;
