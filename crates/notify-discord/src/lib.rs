@@ -58,8 +58,9 @@ struct DiscordMessage<'a> {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let records: Vec<RunRecord> = input::documents("a run record", "notify-discord < record.json")?;
     let redactor = Redactor::from_env(&["DISCORD_WEBHOOK_URL", "DISCORD_BOT_TOKEN"]);
-    let records: Vec<RunRecord> =
-        records.iter().map(|record| redacted(record, &redactor)).collect::<anyhow::Result<_>>()?;
+    let redacted: Result<Vec<RunRecord>, _> =
+        records.iter().map(|record| redactor.redact_record(record)).collect();
+    let records = redacted.context("redacting the record")?;
     if args.dry_run {
         for record in &records {
             output::line(&Message::new(record, args.plain))?;
@@ -133,10 +134,4 @@ fn tell_one(
 
 fn variable(name: &str) -> anyhow::Result<Option<Secret>> {
     secret::from_env(name).with_context(|| Fault::usage(format!("reading {name}")))
-}
-
-/// The record without secrets: what it says goes where many can read it.
-fn redacted(record: &RunRecord, redactor: &Redactor) -> anyhow::Result<RunRecord> {
-    let json = serde_json::to_vec(record).context("writing the record as JSON")?;
-    serde_json::from_slice(&redactor.redact_line(&json)).context("reading the redacted record")
 }

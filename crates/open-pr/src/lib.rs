@@ -89,7 +89,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
 
 /// Sees to it that the pull request is there, and puts it into the record.
 fn deliver(args: &Args, record: &mut RunRecord, redactor: &Redactor) -> anyhow::Result<Printed> {
-    let shown = redacted(record, redactor)?;
+    let shown = redactor.redact_record(record).context("redacting the record")?;
     let repository = args.repo.as_deref().filter(|repository| !repository.is_empty());
     let wanted = match plan(record, &shown, repository, args.draft, &args.labels)? {
         Plan::PassOn(why) => {
@@ -216,12 +216,6 @@ fn token() -> anyhow::Result<Secret> {
             .hint("export GITHUB_TOKEN=$(mint-gh-token --repo owner/name --format token)")
             .into()
     })
-}
-
-/// The record without secrets: what it says goes where everybody can read it.
-fn redacted(record: &RunRecord, redactor: &Redactor) -> anyhow::Result<RunRecord> {
-    let json = serde_json::to_vec(record).context("writing the record as JSON")?;
-    serde_json::from_slice(&redactor.redact_line(&json)).context("reading the redacted record")
 }
 
 fn say(line: &str) {

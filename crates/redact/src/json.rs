@@ -60,6 +60,18 @@ pub(crate) fn redacted(line: &[u8], redactor: &Redactor) -> Vec<u8> {
     }
 }
 
+/// The document, its strings redacted. Names and numbers stay: of a record they are no secrets.
+pub(crate) fn texts_redacted(document: Value, redactor: &Redactor) -> Value {
+    match document {
+        Value::String(text) => Value::String(redactor.redact_text(&text).into_owned()),
+        Value::Array(items) => items.into_iter().map(|item| texts_redacted(item, redactor)).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, field)| (name, texts_redacted(field, redactor))).collect()
+        }
+        other => other,
+    }
+}
+
 fn value(document: Value, redactor: &Redactor) -> Value {
     match document {
         Value::String(text) => Value::String(redactor.redact_text(&text).into_owned()),

@@ -142,10 +142,7 @@ fn forms(value: &str) -> BTreeSet<Vec<u8>> {
 }
 
 fn forms_of(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
-    let once = escaped(value);
-    forms.insert(escaped(&once).into_bytes());
-    forms.insert(once.replace('/', "\\/").into_bytes());
-    forms.insert(once.into_bytes());
+    json_forms(value, forms);
     forms.insert(percent_encoded(value, false, false).into_bytes());
     forms.insert(percent_encoded(value, true, false).into_bytes());
     forms.insert(percent_encoded(value, false, true).into_bytes());
@@ -156,15 +153,47 @@ fn forms_of(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
         let first = (alignment * 8).div_ceil(6);
         let end = bytes.len() * 8 / 6;
         for text in [STANDARD_NO_PAD.encode(&*bytes), URL_SAFE_NO_PAD.encode(&*bytes)] {
-            forms.insert(text.as_bytes()[first..end].to_vec());
+            json_forms(&text[first..end], forms);
         }
-        let text = STANDARD_NO_PAD.encode(&*bytes);
-        forms.insert(text[first..end].replace('/', "\\/").into_bytes());
     }
     forms.insert(value.as_bytes().to_vec());
 }
 
-/// As it stands inside a JSON string.
+/// How deep a JSON text that stands in a JSON string can stand in others: what a tool printed stands in an event.
+const NESTED: usize = 3;
+
+/// As it stands inside a JSON string, and inside one that stands in another. What must not be escaped still is by some: the
+/// solidus (PHP), all that is not ASCII (Python, PHP), and what HTML would act on (Go).
+fn json_forms(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
+    let once = escaped(value);
+    let ascii = with_units(&once, |c| !c.is_ascii());
+    let html = with_units(&once, |c| matches!(c, '<' | '>' | '&'));
+    for mut text in [once.replace('/', "\\/"), ascii.replace('/', "\\/"), once, ascii, html] {
+        for _ in 1..NESTED {
+            let outer = escaped(&text);
+            forms.insert(std::mem::replace(&mut text, outer).into_bytes());
+        }
+        forms.insert(text.into_bytes());
+    }
+}
+
+/// Writes some characters as `\uXXXX`.
+fn with_units(text: &str, some: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if some(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// As a JSON string has it.
 fn escaped(value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     quoted[1..quoted.len() - 1].to_owned()

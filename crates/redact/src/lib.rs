@@ -33,6 +33,8 @@ pub use stream::Stream;
 use agent_task::Secret;
 use known::Known;
 use patterns::{Patterns, Run};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -145,6 +147,14 @@ impl Redactor {
         Cow::Owned(String::from_utf8_lossy(&replaced(text.as_bytes(), &found)).into_owned())
     }
 
+    /// A record without its secrets: what its texts say is redacted, its names and numbers are what the type makes them.
+    ///
+    /// # Errors
+    /// Where it cannot be written as JSON, or read from it with a marker in a text's place.
+    pub fn redact_record<T: Serialize + DeserializeOwned>(&self, record: &T) -> serde_json::Result<T> {
+        serde_json::from_value(json::texts_redacted(serde_json::to_value(record)?, self))
+    }
+
     /// Redacts text that comes in pieces, so that a secret that spans two of them is found.
     #[must_use]
     pub fn stream(&self) -> Stream<'_> {
@@ -212,7 +222,23 @@ mod tests {
         let json = serde_json::to_string(value).unwrap();
         let nested = serde_json::to_string(&json).unwrap();
         let encoded = "s3cret%2F%22with%5C%20ev%26rything~%C3%BCnd";
-        for text in [value, &json, &nested, encoded, &encoded.to_lowercase(), &encoded.replace("%20", "+")] {
+        // As PHP, Python and Go write it, and such a text in an event.
+        let php = json.replace('/', "\\/").replace('ü', "\\u00fc");
+        let python = json.replace('ü', "\\u00fc");
+        let go = json.replace('&', "\\u0026");
+        let in_event = serde_json::to_string(&php).unwrap();
+        for text in [
+            value,
+            &json,
+            &nested,
+            &php,
+            &python,
+            &go,
+            &in_event,
+            encoded,
+            &encoded.to_lowercase(),
+            &encoded.replace("%20", "+"),
+        ] {
             let out = redacted(value, text);
             assert!(out.contains("[redacted:X]"), "{text}: {out}");
             assert!(!out.contains("s3cret"), "{text}: {out}");
