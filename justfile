@@ -58,6 +58,21 @@ test *ARGS:
 e2e *ARGS:
     cargo test -p e2e --locked {{ ARGS }}
 
+# Runs a target of fuzz/ (credentials, events, overlays, records, redaction) for so many seconds. Installs cargo-fuzz.
+fuzz TARGET SECONDS="600":
+    #!/usr/bin/env bash
+    set -Eeuo pipefail
+    source "$(scripts/setup.sh fuzz)"
+    mkdir -p 'fuzz/corpus/{{ TARGET }}'
+    export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+    # Without a sanitizer, which would need a nightly compiler: the code is safe, and what it must not do panics.
+    cargo fuzz run --sanitizer none --features libfuzzer --target-dir "${CARGO_TARGET_DIR:-target}/fuzz" '{{ TARGET }}' \
+        'fuzz/corpus/{{ TARGET }}' 'fuzz/seeds/{{ TARGET }}' -- -max_total_time={{ SECONDS }} -max_len=4096 -timeout=10 -print_final_stats=1
+
+# All targets of fuzz/, one after the other, each for so many seconds.
+fuzz-all SECONDS="600":
+    for target in fuzz/seeds/*; do just fuzz "${target##*/}" {{ SECONDS }}; done
+
 # The whole pipeline against the sandbox, on the sample blog.
 quickstart *ARGS:
     ./scripts/quickstart.sh {{ ARGS }}

@@ -7,11 +7,12 @@ usage() {
     cat <<'USAGE'
 Installs what is missing, and prints the path of a file that puts it on the PATH.
 
-Usage: setup.sh [--dry-run] [run|cluster|test]
+Usage: setup.sh [--dry-run] [run|cluster|test|fuzz]
 
   run      what a run on one machine needs: Rust, git, the agent CLIs, Playwright MCP, Chromium, Hugo [default]
   cluster  that, and what a cluster for tests needs (see tests/cluster): Kubernetes, etcd, containerd
   test     that, and what the checks need: just, shellcheck, shfmt, cargo-deny
+  fuzz     that, and what `just fuzz` needs: cargo-fuzz, a C++ compiler
 
 Options:
   --dry-run   List what it would install, and install nothing
@@ -28,6 +29,7 @@ USAGE
 }
 
 readonly CARGO_DENY=0.20.2
+readonly CARGO_FUZZ=0.13.2
 readonly OLDEST_NODE=20
 readonly OLDEST_GO=1.26
 
@@ -52,7 +54,7 @@ digest() {
 # Whether the profile takes part $1: each has all that the one before it has.
 takes() {
     local part
-    for part in run cluster test; do
+    for part in run cluster test fuzz; do
         [[ $part != "$1" ]] || return 0
         [[ $part != "$profile" ]] || return 1
     done
@@ -73,6 +75,7 @@ locate() {
     kubernetes=$cache/kubernetes-$(digest "$root"/tests/cluster/kubernetes/{go.mod,go.sum,main.go})
     npm=$cache/npm-$(digest "$root/tools/package-lock.json")
     cargo_deny=$cache/cargo-deny-$CARGO_DENY
+    cargo_fuzz=$cache/cargo-fuzz-$CARGO_FUZZ
     rust=$cache/rust
 }
 
@@ -112,7 +115,7 @@ rust_is_there() {
 # are found as soon as it is.
 use_cache() {
     environment=()
-    local paths=("$npm/bin" "$python_run/bin" "$python_test/bin" "$cargo_deny/bin" "$kubernetes/bin")
+    local paths=("$npm/bin" "$python_run/bin" "$python_test/bin" "$cargo_deny/bin" "$cargo_fuzz/bin" "$kubernetes/bin")
     if [[ -d $python_go ]] || ! go_is_new_enough; then
         paths+=("$python_go/go/bin")
     fi
@@ -150,6 +153,9 @@ debian_packages() {
     if takes test && [[ $(uname -m) != x86_64 ]]; then
         has shellcheck || echo shellcheck
     fi
+    if takes fuzz; then
+        has c++ || echo g++
+    fi
 }
 
 plan() {
@@ -175,6 +181,9 @@ plan() {
     if takes test; then
         [[ -d $python_test ]] || steps+=("install_checks|just, shellcheck, shfmt (PyPI), which check the sources")
         [[ -d $cargo_deny ]] || steps+=("install_cargo_deny|cargo-deny $CARGO_DENY (crates.io), which checks licences and sources; a build of some minutes")
+    fi
+    if takes fuzz && [[ ! -d $cargo_fuzz ]]; then
+        steps+=("install_cargo_fuzz|cargo-fuzz $CARGO_FUZZ (crates.io), which runs the fuzz targets; a build of a minute")
     fi
 }
 
@@ -296,11 +305,16 @@ install_kubernetes() {
     keep "$kubernetes"
 }
 
-install_cargo_deny() {
-    fresh "$cargo_deny"
-    logged env CARGO_TARGET_DIR="$new/target" cargo install --locked --root "$new" "cargo-deny@$CARGO_DENY"
+install_cargo_deny() { cargo_install "$cargo_deny" "cargo-deny@$CARGO_DENY"; }
+
+install_cargo_fuzz() { cargo_install "$cargo_fuzz" "cargo-fuzz@$CARGO_FUZZ"; }
+
+# A program of crates.io: cargo_install FOLDER NAME@VERSION
+cargo_install() {
+    fresh "$1"
+    logged env CARGO_TARGET_DIR="$new/target" cargo install --locked --root "$new" "$2"
     rm -rf "$new/target"
-    keep "$cargo_deny"
+    keep "$1"
 }
 
 # An empty folder, $new, beside the one that it becomes when it is whole.
@@ -366,7 +380,7 @@ main() {
     profile=run
     while (($#)); do
         case $1 in
-            run | cluster | test) profile=$1 ;;
+            run | cluster | test | fuzz) profile=$1 ;;
             --dry-run) dry_run=1 ;;
             -h | --help)
                 usage

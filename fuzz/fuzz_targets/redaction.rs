@@ -1,0 +1,4 @@
+//! See `fuzz::redaction`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::redaction::check(data));
