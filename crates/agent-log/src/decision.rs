@@ -41,7 +41,17 @@ impl Ending {
             Self::Code(_) | Self::Unknown => None,
         }
     }
+
+    /// The signal by which the process crashed: nobody sent it.
+    fn crash(self) -> Option<&'static str> {
+        let Self::Signal(signal) = self else { return None };
+        CRASHES.iter().find(|(number, _)| *number == signal).map(|(_, name)| *name)
+    }
 }
+
+/// The signals of a program's own faults, by their numbers on Linux and macOS alike.
+const CRASHES: [(i32, &str); 5] =
+    [(4, "SIGILL"), (5, "SIGTRAP"), (6, "SIGABRT"), (8, "SIGFPE"), (11, "SIGSEGV")];
 
 /// What is known of the run beside its events.
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,6 +121,10 @@ impl Observer {
     fn without_result(&self, ending: Ending, stderr: &str) -> Failure {
         let stage = self.stage().as_str().to_owned();
         let said = last_line(stderr);
+        if let Some(signal) = ending.crash() {
+            let error = format!("crashed with {signal}, without a result");
+            return Failure { outcome: Outcome::NoResult, stage, error };
+        }
         if let Some(signal) = ending.signal() {
             let error = format!("ended by signal {signal}, without a result");
             return Failure { outcome: Outcome::Interrupted, stage, error };

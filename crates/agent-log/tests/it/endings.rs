@@ -164,6 +164,7 @@ fn no_result_is_a_failure_whatever_the_exit_code() {
         ("", Ending::Code(0), "", Outcome::AgentFailed),
         ("", Ending::Code(1), "Not logged in", Outcome::LoginFailed),
         (init, Ending::Signal(9), "", Outcome::Interrupted),
+        (init, Ending::Signal(11), "", Outcome::NoResult),
         (init, Ending::Code(143), "", Outcome::Interrupted),
         ("text\n{\"type\":", Ending::Code(0), "", Outcome::AgentFailed),
     ] {

@@ -41,6 +41,14 @@ fn an_agent_that_is_killed_is_told_and_its_work_kept() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// P1, P9: nobody sent that signal: it is the CLI's own fault, and the run ends without its result.
+#[test]
+fn an_agent_that_crashes_has_no_result_and_its_work_is_kept() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), runs("kill -SEGV $PPID; sleep 600"), is_done()])?;
+    let expected = Expected { outcome: Outcome::NoResult, error: "crashed with SIGSEGV", ..UNFINISHED };
+    assert_ended(&world, &ended(&world, &["--allowed-tools", "Write,Bash"])?, expected)
+}
+
 /// P9: also what the tool has started in sessions of its own ends.
 #[test]
 fn the_time_limit_reaches_into_a_tool_call() -> anyhow::Result<()> {
