@@ -114,6 +114,45 @@ fn a_run_that_is_longer_than_its_token_is_published_with_another() -> anyhow::Re
     gives(&world, DELIVERED)
 }
 
+/// P2, P7: another's push to the same name comes after the look at the remote, and before our push. Its work stays, ours goes beside
+/// it.
+#[test]
+fn a_push_that_another_has_overtaken_goes_beside_it() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    fail(
+        &world,
+        Service::Git,
+        "POST",
+        "/octo/blog.git/git-receive-pack",
+        1,
+        How::Hang(Duration::from_secs(5)),
+    );
+    let child = run(&world, &[])?.spawn()?;
+    let pushing = |sandbox: &sandbox::Sandbox| {
+        sandbox.github().git_requests().iter().any(|request| request.path.ends_with("git-receive-pack"))
+    };
+    assert!(world.sandbox.wait_until(Duration::from_secs(120), pushing), "nothing is pushed");
+    let branches =
+        world.git(&world.clone_path(), &["branch", "--format=%(refname:short)", "--list", "agent/*"])?;
+    let other = world
+        .git(&world.path("seed"), &["commit-tree", "-p", "main", "-m", "Another's work", "main^{tree}"])?;
+    let refspec = format!("{other}:refs/heads/{branches}");
+    world.git(&world.path("seed"), &["push", "--quiet", &world.remote.to_string_lossy(), &refspec])?;
+
+    let ended = Ended::from_output(&child.wait_with_output()?)?;
+    let record = ended.record()?;
+    assert_eq!((ended.code, record.outcome), (0, Outcome::Success), "{}", ended.stderr);
+    let push = record.push.unwrap_or_else(|| panic!("no push: {}", ended.stderr));
+    assert_ne!(push.branch, branches);
+    let expected = vec![(branches, other), (push.branch.clone(), push.head)];
+    assert_eq!(world.run_branches()?, expected, "{}", ended.stderr);
+    let pulls = world.sandbox.github().pull_requests(REPOSITORY);
+    assert_eq!(pulls.iter().map(|pull| &pull.head).collect::<Vec<_>>(), [&push.branch]);
+    assert_eq!(world.sandbox.discord().messages().len(), 1);
+    assert_eq!(world.sandbox.violations(), Vec::<String>::new());
+    Ok(())
+}
+
 /// P7: a closed pull request is somebody's decision and stays closed; publishing again asks anew.
 #[test]
 fn a_pull_request_that_was_closed_is_not_taken_for_an_open_one() -> anyhow::Result<()> {
