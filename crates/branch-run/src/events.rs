@@ -1,6 +1,7 @@
 //! Where the command's outputs go: redacted, to our own, to the transcript, and into the report.
 
 use crate::handover::Answers;
+use crate::run::say;
 use crate::supervision::Sink;
 use agent_log::{EventStream, Surroundings, View};
 use agent_task::AgentReport;
@@ -10,19 +11,39 @@ use redact::{Redactor, Stream};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// So much of stderr's end is kept for the error text.
 const TAIL: usize = 8 * 1024;
 
+/// The file that all of it is kept in.
+pub(crate) struct Transcript {
+    /// None once it could not be written to: what came after a gap would be misread.
+    file: Option<File>,
+    path: PathBuf,
+}
+
 /// Opens the transcript to append to; only its owner may read it.
-pub(crate) fn transcript(path: &Path) -> anyhow::Result<File> {
-    File::options()
+pub(crate) fn transcript(path: &Path) -> anyhow::Result<Transcript> {
+    let file = File::options()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path)
-        .with_context(|| Fault::usage(format!("cannot write the transcript {}", path.display())))
+        .with_context(|| Fault::usage(format!("cannot write the transcript {}", path.display())))?;
+    Ok(Transcript { file: Some(file), path: path.to_owned() })
+}
+
+impl Transcript {
+    /// A full disk does not end the run: the work is worth more than the transcript.
+    fn write(&mut self, text: &[u8]) {
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.write_all(text)
+        {
+            self.file = None;
+            say(&format!("the transcript {} ends here: {error}", self.path.display()));
+        }
+    }
 }
 
 /// A private key of more bytes is not waited for to end.
@@ -33,13 +54,13 @@ pub(crate) struct Text {
     redaction: Stream<'static>,
     /// The bytes of a private key whose last line has not come: it is one secret over many lines.
     in_key: Option<usize>,
-    transcript: Option<File>,
+    transcript: Option<Transcript>,
     tail: Vec<u8>,
     clean: Vec<u8>,
 }
 
 impl Text {
-    pub(crate) fn new(redactor: &'static Redactor, transcript: Option<File>) -> Self {
+    pub(crate) fn new(redactor: &'static Redactor, transcript: Option<Transcript>) -> Self {
         Self { redaction: redactor.stream(), in_key: None, transcript, tail: Vec::new(), clean: Vec::new() }
     }
 
@@ -54,7 +75,7 @@ impl Text {
         // Nobody may be reading; the run is worth more than the view of it.
         let _ = std::io::stderr().write_all(&self.clean);
         if let Some(transcript) = &mut self.transcript {
-            let _ = transcript.write_all(&self.clean);
+            transcript.write(&self.clean);
         }
         self.tail.append(&mut self.clean);
         let surplus = self.tail.len().saturating_sub(TAIL);
@@ -84,7 +105,7 @@ impl Sink for Text {
 /// The agent CLI's events: to stdout, to the transcript and into the report.
 pub(crate) struct AgentEvents {
     stream: EventStream<'static, Box<dyn View + Send>>,
-    transcript: Option<File>,
+    transcript: Option<Transcript>,
     printed: bool,
     clean: Vec<u8>,
 }
@@ -92,7 +113,7 @@ pub(crate) struct AgentEvents {
 impl AgentEvents {
     pub(crate) fn new(
         redactor: &'static Redactor,
-        transcript: Option<File>,
+        transcript: Option<Transcript>,
         printed: bool,
         view: Box<dyn View + Send>,
     ) -> Self {
@@ -112,8 +133,7 @@ impl AgentEvents {
             self.printed = stdout.write_all(&self.clean).and_then(|()| stdout.flush()).is_ok();
         }
         if let Some(transcript) = &mut self.transcript {
-            // A full disk is for the commit to report: the work is worth more than the transcript.
-            let _ = transcript.write_all(&self.clean);
+            transcript.write(&self.clean);
         }
         self.clean.clear();
         // One long line must not keep its memory for the rest of the run.

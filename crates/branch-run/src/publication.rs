@@ -79,9 +79,11 @@ pub(crate) fn refusal(stdout: &str, stderr: &str) -> Refusal {
         let stale =
             summary.starts_with("[rejected]") || locked(summary) || remote.iter().any(|line| locked(line));
         let workflow = summary.contains("workflow") || remote.iter().any(|line| line.contains("workflow"));
+        // The server could not take it in: its disk is full, say. No rule is against it.
+        let broken = summary.contains("unpacker error");
         return Refusal {
-            outcome: Outcome::PushRefused,
-            exit: Exit::Failed,
+            outcome: if broken { Outcome::PushFailed } else { Outcome::PushRefused },
+            exit: if broken { Exit::Retry } else { Exit::Failed },
             error: with_remote(summary),
             hint: workflow.then_some(
                 "a change to .github/workflows needs the permission 'workflows', which the App's token has not",
@@ -164,6 +166,15 @@ mod tests {
             refusal.error,
             "[remote rejected] (push declined due to repository rule violations): error: GH013: Repository rule violations found"
         );
+    }
+
+    #[test]
+    fn a_server_without_room_is_worth_a_retry() {
+        let stdout = "!\tabc:refs/heads/agent/x-1\t[remote rejected] (unpacker error)\nDone\n";
+        let stderr = "remote: fatal: unable to write loose object file: No space left on device        \n";
+        let refusal = refusal(stdout, stderr);
+        assert_eq!((refusal.outcome, refusal.exit), (Outcome::PushFailed, Exit::Retry));
+        assert!(refusal.error.ends_with("No space left on device"), "{}", refusal.error);
     }
 
     #[test]
