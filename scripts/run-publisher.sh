@@ -195,8 +195,10 @@ run_agent() {
         --permission-mode dontAsk --allowedTools "$allowed_tools" --input-format stream-json --output-format stream-json
         --verbose "${agent_args[@]}" -p)
     local run=(--agent "$agent" --base "$base" --prompt-file "$run_dir/prompt" --prompt-on-stdin --timeout "$timeout"
-        --mcp-config "$mcp" --transcript "$run_dir/transcript.jsonl" --record "$record")
+        --mcp-config "$mcp" --transcript "$run_dir/transcript.jsonl" --record "$record"
+        --die-with-parent $$)
     [[ ! -t 1 ]] || run+=(--quiet-events)
+    [[ $stage == agent_only ]] || run+=(--unsettled)
 
     printf '%s' "$topic" >"$run_dir/prompt"
     agent-home --agent "$agent" --user-agents "$user_agents" --out "$run_dir/claude" >"$run_dir/agents.json"
@@ -260,12 +262,27 @@ mint() {
     export GITHUB_TOKEN
 }
 
+# A run in this clone that was killed, or that nobody was told of, is published first.
+recover() {
+    local left folder again=(run-publisher.sh --stage publish --repo "$repo")
+    left=$(branch-run left)
+    [[ -n $left ]] || return 0
+    folder=$(jq -r '.recordFile // empty | sub("/[^/]*$"; "")' <<<"$left")
+    again+=(--run-dir "${folder:-$run_dir/left}")
+    ((notify)) || again+=(--no-notify)
+    signalled "${again[@]}" >/dev/null || say "a run before this one is unfinished: ${again[*]}"
+}
+
 run_publish() {
+    # What the agent stage could not do: it was killed, or had no room.
+    if [[ $stage == publish ]] && { [[ ! -s $record ]] || jq -e '.outcome == "commit-failed"' "$record" >/dev/null; }; then
+        branch-run salvage --record "$record" >/dev/null || say 'nothing was salvaged'
+    fi
     [[ -s $record ]] || die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
     # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
     cp "$record" "$run_dir/published.json"
     record=$run_dir/published.json
-    local code=0
+    local code=0 told=1
     if jq -e '.commits > 0' "$record" >/dev/null; then
         if logged token mint; then
             step push push-failed branch-run push --repo "$repo" &&
@@ -278,7 +295,9 @@ run_publish() {
         fi
     fi
     # What was sent is remembered: publishing again changes the message, and sends no second one.
-    ((! notify)) || notify-discord --once-file "$run_dir/discord.json" <"$record" >"$run_dir/message.json" || code=1
+    ((! notify)) || notify-discord --once-file "$run_dir/discord.json" <"$record" >"$run_dir/message.json" || code=1 told=0
+    # Until then it counts as one that was killed.
+    ((! told)) || branch-run settle <"$record"
     print_record
     ((code == 0)) && succeeded
 }
@@ -324,6 +343,7 @@ main() {
             succeeded
             ;;
         all)
+            ((dry_run)) || recover
             run_agent
             run_publish
             ;;

@@ -164,7 +164,9 @@ impl Outcome {
             Self::Timeout => "Raise --timeout, or ask for less.",
             Self::Interrupted => "Run the task again; what was done is on the branch.",
             Self::NoResult | Self::AgentFailed => "Read the transcript's end and the agent's stderr.",
-            Self::CommitFailed => "The work is still in the work tree: make room and commit it by hand.",
+            Self::CommitFailed => {
+                "Make room and run the publish stage again: the work is still in the work tree."
+            }
             Self::WorkspaceInvalid => "Look at the branch by hand before anything of it is used.",
             Self::TokenFailed => "Check the GitHub App's id, key and installation.",
             Self::PushRefused => "Read the remote's message: a rule, or a permission that the App lacks.",

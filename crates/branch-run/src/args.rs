@@ -15,7 +15,7 @@ use std::time::Duration;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     subcommand_help_heading = "Other steps",
-    override_usage = "branch-run [OPTIONS] -- COMMAND...\n       branch-run <push|fail|salvage> [OPTIONS]",
+    override_usage = "branch-run [OPTIONS] -- COMMAND...\n       branch-run <push|fail|left|salvage|settle> [OPTIONS]",
     after_help = "The command runs at the root of the work tree with an environment of its own: no ANTHROPIC_*, GitHub \
 or Discord variable reaches it unless the MCP configuration or --pass-env names it. Exit codes: 0 the record is \
 written, failed runs included; 2 nothing was begun; 3 another run is at work in this clone.
@@ -39,8 +39,12 @@ pub enum Step {
     Push(Push),
     /// Note a failure in the run record on stdin, or make the record of a run that failed before it began.
     Fail(Fail),
+    /// Print which run in this clone was killed, or not published; nothing where there is none.
+    Left(Left),
     /// Commit what a run left that was killed, and print its record. The next run does it too.
     Salvage(Salvage),
+    /// Note that the run of the record on stdin is published: nothing is left of it.
+    Settle(Settle),
     /// Answer git's credential protocol from GITHUB_TOKEN or GITHUB_TOKEN_FILE.
     #[command(hide = true)]
     GitCredential(GitCredential),
@@ -109,6 +113,12 @@ pub struct Run {
     /// Exit 1 where the run did not end as success or no-change.
     #[arg(long)]
     pub exit_code: bool,
+    /// Hold the run for one that was killed until `branch-run settle` says that it is published.
+    #[arg(long)]
+    pub unsettled: bool,
+    /// End as on SIGTERM when the process with this id, which must be the parent, has ended.
+    #[arg(long, value_name = "PID")]
+    pub die_with_parent: Option<i32>,
     /// Check everything, print what would be done, and stop.
     #[arg(long)]
     pub dry_run: bool,
@@ -217,6 +227,18 @@ pub struct Salvage {
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 }
+
+/// Options of `left`.
+#[derive(Debug, Group)]
+#[command(after_help = "Example:
+  branch-run left | jq -r .recordFile")]
+pub struct Left {}
+
+/// Options of `settle`.
+#[derive(Debug, Group)]
+#[command(after_help = "Example:
+  branch-run settle <published.json")]
+pub struct Settle {}
 
 /// What git calls its helper with.
 #[derive(Debug, Group)]

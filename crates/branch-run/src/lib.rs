@@ -56,6 +56,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         Some(Step::Push(args)) => push::run(args),
         Some(Step::Fail(args)) => fail::run(args),
         Some(Step::Salvage(args)) => salvage::run(args),
+        Some(Step::Left(_)) => salvage::left(),
+        Some(Step::Settle(_)) => salvage::settle(),
         Some(Step::GitCredential(args)) => push::answer_git(&args),
     }
 }

@@ -7,7 +7,7 @@ use piece::Fault;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The lock, as long as it lives.
 #[derive(Debug)]
@@ -21,6 +21,12 @@ pub(crate) struct Holder {
     /// The run as it began.
     pub(crate) record: RunRecord,
     pub(crate) start: Start,
+    /// Where its record is written to in the end.
+    #[serde(default)]
+    pub(crate) record_file: Option<PathBuf>,
+    /// The note stays, also of a run that has ended in order, until the run is published.
+    #[serde(default)]
+    pub(crate) unsettled: bool,
 }
 
 impl Lock {
@@ -58,10 +64,11 @@ impl Lock {
     /// Writes down who holds it.
     pub(crate) fn note(&mut self, holder: &Holder) -> anyhow::Result<()> {
         let text = serde_json::to_vec(holder)?;
+        // Not emptied first: where there is no room for the new text, the old one may still be read.
         self.0
-            .set_len(0)
-            .and_then(|()| self.0.rewind())
+            .rewind()
             .and_then(|()| self.0.write_all(&text))
+            .and_then(|()| self.0.set_len(text.len() as u64))
             .context("writing pressrun.lock")
     }
 

@@ -34,7 +34,7 @@ const TOKEN: &str = "GITHUB_TOKEN";
 const SERVER: &str = "PRESSRUN_CREDENTIAL_SERVER";
 
 /// No record is larger.
-const RECORD_MAX: u64 = 4 << 20;
+pub(crate) const RECORD_MAX: u64 = 4 << 20;
 
 /// How often the name of the branch is looked at again, because the remote changed meanwhile.
 const ROUNDS: u32 = 4;

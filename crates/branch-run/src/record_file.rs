@@ -1,10 +1,45 @@
 //! The file that a record is kept in: it is there as a whole or not at all, also after a crash.
 
+use crate::push::RECORD_MAX;
 use agent_task::RunRecord;
 use anyhow::Context as _;
 use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The record in `path`, if one stands there.
+pub(crate) fn read(path: &Path) -> Option<RunRecord> {
+    let mut text = Vec::new();
+    File::open(path).ok()?.take(RECORD_MAX).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Room on the disk for the records of a run, whatever fills it meanwhile. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reserve(PathBuf);
+
+impl Reserve {
+    /// A record, and what becomes of it, are smaller.
+    const BYTES: usize = 256 * 1024;
+
+    /// Takes it beside the file that the record goes to.
+    pub(crate) fn beside(path: &Path) -> anyhow::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".reserve");
+        let reserve = Self(name.into());
+        let reserving = || format!("reserving room for the record in {}", reserve.0.display());
+        // Written, not only allocated: some file systems would promise more than they have.
+        std::fs::write(&reserve.0, vec![0; Self::BYTES]).with_context(reserving)?;
+        Ok(reserve)
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        // Of no use any more, and of no harm.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
 
 /// Replaces `path` by the record.
 pub(crate) fn write(path: &Path, record: &RunRecord) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use crate::lock::{Holder, Lock};
 use crate::mcp::{self, Needs};
 use crate::supervision::{Ending, Limits, Streams, Supervisor};
 use crate::workspace::{Authorship, NOBODY, Start, Workspace, first_branch_name};
-use crate::{leaks, push, record_file, salvage};
+use crate::{leaks, push, record_file, salvage, supervision};
 use agent_log::{Surroundings, View};
 use agent_task::{AgentReport, Exit, Outcome, RunRecord, Secret, Stage, names, secret};
 use anyhow::Context as _;
@@ -54,17 +54,26 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
         return show(&args, &plan, &start);
     }
     if let Some(killed) = killed {
-        salvage::salvage(&plan.workspace, killed)?;
+        salvage::make_way(&plan.workspace, &killed, args.record.as_deref())?;
         lock.clear();
     }
     let start = plan.workspace.check(&plan.base)?;
     let redactor: &'static Redactor = Box::leak(Box::new(redactor(&plan)));
     let transcript = args.transcript.as_deref().map(events::transcript).transpose()?;
+    let reserve = args
+        .record
+        .as_deref()
+        .map(record_file::Reserve::beside)
+        .transpose()
+        .context(Fault::usage("nothing was begun").hint("make room on that disk"))?;
     let temporary = tempfile::Builder::new()
         .prefix("pressrun-")
         .tempdir()
         .context(Fault::usage("cannot make a folder for temporary files"))?;
     let supervisor = Supervisor::new()?;
+    if let Some(parent) = args.die_with_parent {
+        supervision::die_with_parent(parent)?;
+    }
 
     let mut record = RunRecord::begun(
         &plan.run,
@@ -74,17 +83,24 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
         plan.started_at,
     );
     record.base_commit = Some(start.commit.to_string());
-    let branch =
-        plan.workspace.begin_branch(&start, &plan.agent, plan.branch.as_deref(), plan.started_at).context(
-            Fault::usage("the run's branch could not be made")
-                .hint("a branch named 'agent' would be in its way"),
-        )?;
+    let unmade = || {
+        Fault::usage("the run's branch could not be made").hint("a branch named 'agent' would be in its way")
+    };
+    let branch = plan
+        .workspace
+        .make_branch(&start, &plan.agent, plan.branch.as_deref(), plan.started_at)
+        .with_context(unmade)?;
     record.branch = Some(branch.clone());
-    let holder = Holder { pid: std::process::id(), record: record.clone(), start: start.clone() };
-    if let Err(error) = lock.note(&holder) {
-        // It is needed only if this process is killed.
-        say(&format!("{error:#}"));
-    }
+    // Before HEAD moves: a run that is killed must be known as one.
+    lock.note(&Holder {
+        pid: std::process::id(),
+        record: record.clone(),
+        start: start.clone(),
+        record_file: args.record.as_deref().map(std::path::absolute).transpose()?,
+        unsettled: args.unsettled,
+    })
+    .context(Fault::usage("nothing was begun"))?;
+    plan.workspace.enter(&branch).with_context(unmade)?;
     say(&format!("run {} on {branch}", plan.run));
 
     let mut command = Command::new(&plan.program);
@@ -168,8 +184,12 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
     conclude(&mut record);
     record.ended_at = Some(Timestamp::now());
     record.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    drop(reserve);
     hand_in(&args, &record)?;
-    lock.clear();
+    // What could not be committed yet is found by `salvage`, and by the next run.
+    if !args.unsettled && record.outcome != Outcome::CommitFailed {
+        lock.clear();
+    }
     let good = matches!(record.outcome, Outcome::Success | Outcome::NoChange);
     Ok(if args.exit_code && !good { Exit::Failed } else { Exit::Done })
 }

@@ -1,30 +1,74 @@
-//! What a run leaves that was killed (SIGKILL, out of memory, a lost node): processes, uncommitted work, HEAD on its branch. The
-//! note in the lock file says what it was; its work is committed to its branch as that of any other run.
+//! What a run leaves that was killed (SIGKILL, out of memory, a lost node), or whose disk was full: processes, uncommitted work,
+//! HEAD on its branch, a branch that nobody was told of. The note in the lock file says what it was. Its work is committed to
+//! its branch as that of any other run, and its record is written where it would have written it.
 
 use crate::args::Salvage;
 use crate::ending::conclude;
 use crate::lock::{Holder, Lock};
 use crate::run::{say, summary};
 use crate::workspace::{Authorship, Workspace};
-use crate::{processes, record_file};
+use crate::{processes, push, record_file};
 use agent_task::{Exit, Outcome, RunRecord, Stage};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use piece::Fault;
+use serde_json::json;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: Salvage) -> anyhow::Result<Exit> {
-    let here = std::env::current_dir().context(Fault::usage("the current directory is gone"))?;
-    let workspace = Workspace::find(&here)?;
+    let workspace = here()?;
     let (mut lock, killed) = Lock::take(workspace.git_dir())?;
-    let killed = killed.ok_or_else(|| {
+    let mut killed = killed.ok_or_else(|| {
         Fault::usage("there is nothing to salvage").hint("only a run that was killed leaves something behind")
     })?;
-    let record = salvage(&workspace, killed)?;
-    let written = args.record.as_deref().map_or(Ok(()), |path| record_file::write(path, &record));
+    let record = salvage(&workspace, &killed)?;
+    let noted = killed.record_file.clone();
+    if let Some(path) = args.record {
+        killed.record_file = Some(std::path::absolute(path)?);
+    }
+    let written = killed.record_file.as_deref().map_or(Ok(()), |path| record_file::write(path, &record));
     let printed = piece::output::line(&record);
     written?;
-    lock.clear();
+    if !killed.unsettled {
+        lock.clear();
+    } else if killed.record_file != noted {
+        lock.note(&killed)?;
+    }
     printed.map(|()| Exit::Done)
+}
+
+/// Prints which run there is to salvage or to publish.
+pub(crate) fn left() -> anyhow::Result<Exit> {
+    if let (_, Some(Holder { record, record_file, .. })) = Lock::take(here()?.git_dir())? {
+        piece::output::line(&json!({
+            "kind": "LeftRun",
+            "run": record.run,
+            "branch": record.branch,
+            "recordFile": record_file,
+        }))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Forgets the run whose record is on stdin.
+pub(crate) fn settle() -> anyhow::Result<Exit> {
+    let record = push::record_from_stdin("branch-run settle <published.json")?;
+    if record.outcome == Outcome::CommitFailed {
+        say("the work is still to be committed: make room, and publish again");
+        return Ok(Exit::Done);
+    }
+    match Lock::take(here()?.git_dir()) {
+        Ok((mut lock, Some(left))) if left.record.run == record.run => lock.clear(),
+        Ok(_) => {}
+        // Whoever is at work has taken the note over.
+        Err(error) if error.downcast_ref::<Fault>().is_some_and(|fault| fault.exit() == Exit::Retry) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(Exit::Done)
+}
+
+fn here() -> anyhow::Result<Workspace> {
+    Workspace::find(&std::env::current_dir().context(Fault::usage("the current directory is gone"))?)
 }
 
 /// Whether the work tree is as the run left it. Someone who went to another branch since has taken over: what lies there
@@ -33,31 +77,82 @@ pub(crate) fn is_pending(workspace: &Workspace, killed: &Holder) -> bool {
     killed.record.branch.as_ref().is_some_and(|branch| workspace.is_on(branch))
 }
 
+/// For a new run, whose record goes to `next`: what was killed is salvaged, and how to publish it is said.
+pub(crate) fn make_way(workspace: &Workspace, killed: &Holder, next: Option<&Path>) -> anyhow::Result<()> {
+    let record = salvage(workspace, killed)?;
+    let Some(path) = place_for(killed, next) else { return Ok(()) };
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    match folder.map_err(Into::into).and_then(|()| record_file::write(&path, &record)) {
+        Ok(()) if record.commits > 0 => say(&format!(
+            "it is not published: branch-run push --repo OWNER/NAME <'{}' | open-pr | notify-discord",
+            path.display()
+        )),
+        Ok(()) => {}
+        Err(error) => say(&format!("its record is lost: {error:#}")),
+    }
+    Ok(())
+}
+
+/// Where its record goes: where it was to go, unless the new run writes its own there.
+fn place_for(killed: &Holder, next: Option<&Path>) -> Option<PathBuf> {
+    let next = next.and_then(|next| std::path::absolute(next).ok());
+    match &killed.record_file {
+        Some(own) if next.as_ref() != Some(own) => Some(own.clone()),
+        _ => Some(next?.parent()?.join(format!("left-{}", killed.record.run)).join("record.json")),
+    }
+}
+
 /// Ends what is left of the run, and commits its work.
-pub(crate) fn salvage(workspace: &Workspace, killed: Holder) -> anyhow::Result<RunRecord> {
-    let pending = is_pending(workspace, &killed);
-    let Holder { mut record, start, .. } = killed;
-    let remains = processes::kill_remains(&record.run);
-    say(&format!("run {} was killed; ended {remains} processes that it left", record.run));
-    record.fail(Outcome::Interrupted, Stage::AGENT, "the run was killed");
-    if let Some(branch) = record.branch.clone().filter(|_| pending) {
-        let by = Authorship { agent: &record.agent, run: &record.run, author: None };
+fn salvage(workspace: &Workspace, killed: &Holder) -> anyhow::Result<RunRecord> {
+    let pending = is_pending(workspace, killed);
+    let remains = processes::kill_remains(&killed.record.run);
+    let run = &killed.record.run;
+    let recorded = killed.record_file.as_deref().and_then(record_file::read);
+    let mut record = match recorded.filter(|record| record.run == *run) {
+        Some(record) if record.head.is_some() => {
+            say(&format!("run {run} has ended, and was not published"));
+            return Ok(record);
+        }
+        Some(record) => record,
+        None => {
+            say(&format!("run {run} was killed; ended {remains} processes that it left"));
+            let mut record = killed.record.clone();
+            record.fail(Outcome::Interrupted, Stage::AGENT, "the run was killed");
+            record.ended_at = Some(Timestamp::now());
+            record
+        }
+    };
+    let Some(branch) = record.branch.clone() else { return Ok(record) };
+    let kept = if pending {
+        let by = Authorship { agent: &record.agent, run, author: None };
         let kept = workspace
-            .keep(&start, &branch, by)
-            .context(Fault::failed("the work of the run that was killed could not be committed"))?;
-        if let Err(error) = workspace.go_back(&start, &kept) {
+            .keep(&killed.start, &branch, by)
+            .with_context(|| Fault::failed(format!("the work of run {run} could not be committed")))?;
+        if let Err(error) = workspace.go_back(&killed.start, &kept) {
             say(&format!("stays on {branch}: {error:#}"));
         }
-        if !kept.faults.is_empty() {
-            record.fail(Outcome::WorkspaceInvalid, Stage::COMMIT, kept.faults.join("; "));
+        if record.outcome == Outcome::CommitFailed {
+            // Nothing else had failed.
+            (record.outcome, record.stage, record.error) = (Outcome::Success, None, None);
         }
-        record.head = Some(kept.head);
-        record.commits = kept.commits;
-        record.files = kept.files;
-        record.files_changed = kept.files_changed;
+        kept
+    } else {
+        match workspace.look(&killed.start, &branch) {
+            Ok(kept) => kept,
+            Err(error) => {
+                say(&format!("{error:#}"));
+                return Ok(record);
+            }
+        }
+    };
+    if !kept.faults.is_empty() {
+        record.fail(Outcome::WorkspaceInvalid, Stage::COMMIT, kept.faults.join("; "));
     }
+    record.head = Some(kept.head);
+    record.commits = kept.commits;
+    record.files = kept.files;
+    record.files_changed = kept.files_changed;
     conclude(&mut record);
-    record.ended_at = Some(Timestamp::now());
     say(&summary(&record));
     Ok(record)
 }

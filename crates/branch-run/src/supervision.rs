@@ -5,6 +5,7 @@
 
 use crate::processes;
 use anyhow::Context as _;
+use piece::Fault;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, WaitStatus};
@@ -148,6 +149,18 @@ impl Stopper {
         // Nobody supervises any more where the command has ended.
         let _ = self.0.send(Event::Stop);
     }
+}
+
+/// Has the kernel send SIGTERM to this process when its parent, which must be the process `parent`, ends.
+pub(crate) fn die_with_parent(parent: i32) -> anyhow::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+        .context("asking to be told of the parent's end")?;
+    // It may have ended before it was asked for.
+    let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    if now != parent {
+        return Err(Fault::usage(format!("process {parent} is not the parent, or has ended")).into());
+    }
+    Ok(())
 }
 
 enum Phase {

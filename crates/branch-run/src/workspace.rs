@@ -198,9 +198,8 @@ impl Workspace {
         self.open().is_ok_and(|repository| repository.signature().is_ok())
     }
 
-    /// Makes the run's branch at `start` and puts HEAD on it. A name that is taken, here or by what was fetched from
-    /// origin, gets a number.
-    pub(crate) fn begin_branch(
+    /// Makes the run's branch at `start`. A name that is taken, here or by what was fetched from origin, gets a number.
+    pub(crate) fn make_branch(
         &self,
         start: &Start,
         agent: &str,
@@ -211,12 +210,27 @@ impl Workspace {
         for attempt in 0..ATTEMPTS {
             let name = branch_name(agent, wanted, at, attempt);
             if create(&repository, &name, start.commit)? {
-                let reference = format!("refs/heads/{name}");
-                repository.set_head(&reference).with_context(|| format!("switching to {name}"))?;
                 return Ok(name);
             }
         }
         bail!("{ATTEMPTS} branches of this name exist")
+    }
+
+    /// Puts HEAD on the run's branch, which is where HEAD is: no file changes.
+    pub(crate) fn enter(&self, branch: &str) -> anyhow::Result<()> {
+        let reference = format!("refs/heads/{branch}");
+        self.open()?.set_head(&reference).with_context(|| format!("switching to {branch}"))
+    }
+
+    /// What the run's branch has, whatever lies in the work tree.
+    pub(crate) fn look(&self, start: &Start, branch: &str) -> anyhow::Result<Kept> {
+        let repository = self.open()?;
+        let head = repository
+            .find_reference(&format!("refs/heads/{branch}"))
+            .and_then(|branch| branch.peel_to_commit())
+            .with_context(|| format!("looking at {branch}"))?
+            .id();
+        kept(&repository, start, head, head, Vec::new())
     }
 
     /// Commits what the command left, and puts the run's branch where the work is.
@@ -289,15 +303,7 @@ impl Workspace {
         }
         put_back(&repository, start, head).context("putting back the branches that the command moved")?;
 
-        let (files, files_changed) = changed_files(&repository, start.commit, head)?;
-        Ok(Kept {
-            head: head.to_string(),
-            at: work.to_string(),
-            commits: count(&repository, start.commit, head)?,
-            files,
-            files_changed,
-            faults,
-        })
+        kept(&repository, start, head, work, faults)
     }
 
     fn keep_beside(&self, repository: &Repository, branch: &str, work: Oid) -> anyhow::Result<String> {
@@ -340,6 +346,24 @@ impl Workspace {
         }
         Ok(())
     }
+}
+
+fn kept(
+    repository: &Repository,
+    start: &Start,
+    head: Oid,
+    at: Oid,
+    faults: Vec<String>,
+) -> anyhow::Result<Kept> {
+    let (files, files_changed) = changed_files(repository, start.commit, head)?;
+    Ok(Kept {
+        head: head.to_string(),
+        at: at.to_string(),
+        commits: count(repository, start.commit, head)?,
+        files,
+        files_changed,
+        faults,
+    })
 }
 
 fn branch_name(agent: &str, wanted: Option<&str>, at: Timestamp, attempt: u32) -> String {

@@ -268,6 +268,49 @@ impl World {
     }
 }
 
+/// A small disk, mounted at a folder until it is dropped. Mounting takes root, or sudo that asks nothing.
+#[derive(Debug)]
+pub struct Disk(PathBuf);
+
+impl Disk {
+    /// A disk of so many KiB at this empty folder, which is made where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
+    pub fn mount(at: &Path, kib: u32) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(at)?;
+        let options = format!("size={kib}k,mode=0777");
+        as_root(&["mount", "-t", "tmpfs", "-o", &options, "pressrun-test", &at.to_string_lossy()])?;
+        Ok(Self(at.to_owned()))
+    }
+
+    /// Makes room on it.
+    ///
+    /// # Errors
+    /// It cannot be mounted anew.
+    pub fn grow(&self, kib: u32) -> anyhow::Result<()> {
+        as_root(&["mount", "-o", &format!("remount,size={kib}k"), &self.0.to_string_lossy()])
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Also where something has still a file open there.
+        if let Err(error) = as_root(&["umount", "--lazy", &self.0.to_string_lossy()]) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+fn as_root(command: &[&str]) -> anyhow::Result<()> {
+    let id = Command::new("id").arg("-u").output()?;
+    let sudo: &[&str] = if id.stdout == b"0\n" { &[] } else { &["sudo", "--non-interactive"] };
+    let words = [sudo, command].concat();
+    let status = Command::new(words[0]).args(&words[1..]).status()?;
+    ensure!(status.success(), "{}: it takes root, or sudo that asks nothing", words.join(" "));
+    Ok(())
+}
+
 /// Waits until someone writes to the named pipe, and gives what was written.
 ///
 /// # Errors

@@ -115,8 +115,10 @@ fn an_output_that_is_never_closed_does_not_hold_the_run() {
     drop(held);
 }
 
-fn killed(place: &Place, options: &[&str]) {
-    let run = started(&mut place.run_with(options, "echo x >left; echo ready; sleep 86406"), "ready");
+/// A run that is killed. It leaves `sleep <seconds>`, which is to tell it from those of other tests.
+fn killed(place: &Place, seconds: u32, options: &[&str]) {
+    let script = format!("echo x >left; echo ready; sleep {seconds}");
+    let run = started(&mut place.run_with(options, &script), "ready");
     signal(&run.0, "KILL");
     finished_although_open(run);
 }
@@ -131,7 +133,7 @@ fn finished_although_open((mut child, _): (std::process::Child, impl Sized)) {
 fn what_was_killed_is_salvaged() {
     let place = Place::new();
     let id = ["--run", "writer-1-aaaaaa", "--branch", "agent/killed"];
-    killed(&place, &id);
+    killed(&place, 86406, &id);
     let ran = Ran::of(place.program().arg("salvage").output().unwrap());
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let record = ran.record();
@@ -142,7 +144,7 @@ fn what_was_killed_is_salvaged() {
     let again = Ran::of(place.program().arg("salvage").output().unwrap());
     assert_eq!(again.code, Some(2));
 
-    killed(&place, &["--run", "writer-2-bbbbbb", "--branch", "agent/again"]);
+    killed(&place, 86406, &["--run", "writer-2-bbbbbb", "--branch", "agent/again"]);
     assert_eq!(place.run(&["--dry-run"], "true").code, Some(0), "it would be no obstacle");
     assert_eq!(place.branch(), "agent/again");
     let next = place.run(&[], "true");
@@ -150,4 +152,86 @@ fn what_was_killed_is_salvaged() {
     assert_eq!(next.record().base_commit.unwrap(), place.git(["rev-parse", "main"]));
     assert_eq!(place.git(["show", "agent/again:left"]), "x");
     assert_eq!(processes_with("sleep 86406"), [""; 0]);
+}
+
+fn step(place: &Place, arguments: &[&str], record: Option<&std::path::Path>) -> Ran {
+    let mut command = place.program();
+    command.args(arguments);
+    if let Some(record) = record {
+        command.stdin(std::fs::File::open(record).unwrap());
+    }
+    Ran::of(command.output().unwrap())
+}
+
+/// A run that is to be published is left, in order or killed, until it is said that it was; its record is where it was to be.
+#[test]
+fn what_is_to_be_published_is_left_until_it_is_settled() {
+    let place = Place::new();
+    let record = place.path("record.json");
+    let options = ["--unsettled", "--record", record.to_str().unwrap()];
+    assert_eq!(step(&place, &["left"], None).stdout, "", "before any run");
+
+    let ran = place.run(&options, "touch a");
+    let left: serde_json::Value = serde_json::from_str(&step(&place, &["left"], None).stdout).unwrap();
+    assert_eq!(left["recordFile"], record.to_str().unwrap());
+    assert_eq!(left["run"], ran.record().run);
+    assert_eq!(step(&place, &["salvage"], None).record(), ran.record(), "nothing is to be done for it");
+    assert_eq!(step(&place, &["settle"], Some(&record)).code, Some(0));
+    assert_eq!(step(&place, &["left"], None).stdout, "");
+
+    std::fs::remove_file(&record).unwrap();
+    killed(
+        &place,
+        86408,
+        &[&options[..], &["--run", "writer-3-cccccc", "--branch", "agent/unsettled"]].concat(),
+    );
+    let salvaged = step(&place, &["salvage"], None).record();
+    assert_eq!((salvaged.outcome, salvaged.commits), (Outcome::Interrupted, 1));
+    assert_eq!(
+        serde_json::from_slice::<agent_task::RunRecord>(&std::fs::read(&record).unwrap()).unwrap(),
+        salvaged
+    );
+    assert_ne!(step(&place, &["left"], None).stdout, "", "salvaged, and not published");
+
+    // The next run leaves its record where it is found, and says so.
+    let next = place.run(&options, "touch b");
+    let kept = place.path("left-writer-3-cccccc/record.json");
+    assert!(next.stderr.contains(kept.to_str().unwrap()), "{}", next.stderr);
+    assert_eq!(step(&place, &["settle"], Some(&kept)).code, Some(0));
+    assert_ne!(step(&place, &["left"], None).stdout, "", "what is left is another run");
+    assert_eq!(processes_with("sleep 86408"), [""; 0]);
+}
+
+/// Killed when its work was committed and HEAD was back: nothing lies in the tree, and the branch has it all.
+#[test]
+fn what_was_committed_before_the_kill_is_found_on_its_branch() {
+    let place = Place::new();
+    killed(&place, 86409, &["--run", "writer-4-dddddd", "--branch", "agent/committed"]);
+    place.git(["add", "--all"]);
+    place.git(["commit", "--quiet", "--message=Work"]);
+    place.git(["switch", "--quiet", "main"]);
+    let record = step(&place, &["salvage"], None).record();
+    assert_eq!((record.commits, record.files_changed, record.unfinished), (1, 1, true));
+    assert_eq!(record.head.unwrap(), place.git(["rev-parse", "agent/committed"]));
+    assert_eq!(processes_with("sleep 86409"), [""; 0]);
+}
+
+/// P9
+#[test]
+fn a_run_ends_in_order_when_its_parent_is_killed() {
+    let place = Place::new();
+    let (record, script) = (place.path("record.json"), "echo x >left; echo ready; exec sleep 86407");
+    let program = env!("CARGO_BIN_EXE_branch-run");
+    let mut parent = place.hermetic("sh");
+    let run = r#""$@" --die-with-parent $$ -- sh -c "$SCRIPT"; true"#;
+    parent.env("SCRIPT", script).args(["-c", run, "sh", program, "--record"]).arg(&record);
+    let parent = started(&mut parent, "ready");
+    signal(&parent.0, "KILL");
+    let rest = finished(parent).stderr;
+    let record: agent_task::RunRecord = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    assert_eq!((record.outcome, record.commits), (Outcome::Interrupted, 1), "{rest}");
+    assert_eq!(processes_with("sleep 86407"), [""; 0]);
+
+    let stranger = place.run(&["--die-with-parent", "1"], "touch b");
+    assert_eq!(stranger.code, Some(2), "{}", stranger.stderr);
 }

@@ -2,6 +2,8 @@
 mod agent;
 /// What the agent does with git.
 mod branch;
+/// Disks that are full.
+mod disk;
 /// MCP servers that are not there, or not for long.
 mod mcp;
 /// What the model's API does to a run.

@@ -3,7 +3,7 @@
 use crate::expected::{DELIVERED, Expected, NOTHING_DONE, Published, UNFINISHED, assert_ended};
 use crate::scripted::{ended, is_done, published_again, run, runs, world, writer, writes_the_note};
 use agent_task::Outcome;
-use e2e::{Ended, World, heard, send};
+use e2e::{Ended, REPOSITORY, World, heard, send};
 use sandbox::{Fault, How, Service};
 use serde_json::json;
 use std::process::Child;
@@ -84,8 +84,8 @@ fn a_run_whose_guard_is_killed_is_salvaged_and_told() -> anyhow::Result<()> {
     assert_ended(&world, &ended, Expected { error: "killed", ..INTERRUPTED })
 }
 
-/// P2, P9: all of the run is killed at once, as with its machine. The next run in the clone keeps what was done, and ends
-/// what is left.
+/// P2, P8, P9: all of the run is killed at once, as with its machine. The next run in the clone ends what is left of it, keeps
+/// and publishes what was done, tells of it, and goes about its own work.
 #[test]
 fn a_run_that_is_killed_loses_nothing_when_another_is_started() -> anyhow::Result<()> {
     let command = "echo $PRESSRUN_PID >\"$HOME/../at-work\"; sleep 600";
@@ -93,17 +93,43 @@ fn a_run_that_is_killed_loses_nothing_when_another_is_started() -> anyhow::Resul
     let pipe = world.pipe("at-work")?;
     let mut child = run(&world, &["--allowed-tools", "Write,Bash"])?.spawn()?;
     let guard = heard(&pipe)?.trim().parse()?;
+    // As if at once: neither is there to see the other's end.
+    send("STOP", child.id())?;
+    send("KILL", guard)?;
     child.kill()?;
     child.wait()?;
-    send("KILL", guard)?;
-    let branch = world.git(&world.clone_path(), &["branch", "--show-current"])?;
+    let killed = world.git(&world.clone_path(), &["branch", "--show-current"])?;
+    assert!(killed.starts_with("agent/writer-"), "{killed}");
 
-    world.sandbox.model().load(writer([writes_the_note(), is_done()]))?;
-    assert_ended(&world, &ended(&world, &[])?, DELIVERED)?;
-    assert!(branch.starts_with("agent/writer-"), "{branch}");
-    let kept = format!("{branch}:content/posts/note.md");
-    world.git(&world.clone_path(), &["cat-file", "-e", &kept])?;
+    world.sandbox.model().load(writer([runs("echo more >content/posts/more.md"), is_done()]))?;
+    let ended = ended(&world, &["--allowed-tools", "Write,Bash"])?;
+    let record = ended.record()?;
+    assert_eq!((ended.code, record.outcome), (0, Outcome::Success), "{}", ended.stderr);
+    let pulls = world.sandbox.github().pull_requests(REPOSITORY);
+    let open: Vec<_> = pulls.into_iter().map(|pull| (Some(pull.head), pull.draft)).collect();
+    assert_eq!(open, [(Some(killed.clone()), true), (record.branch, false)], "{}", ended.stderr);
+    world.git(&world.remote, &["cat-file", "-e", &format!("{killed}:content/posts/note.md")])?;
+    let messages = world.sandbox.discord().messages();
+    let told: Vec<_> = messages.iter().map(|message| message.raw.to_string()).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("FAILED") && told[0].contains("the run was killed"), "{told:?}");
+    assert_eq!(world.processes(), Vec::<String>::new());
+    assert_eq!(world.sandbox.violations(), Vec::<String>::new());
     Ok(())
+}
+
+/// P9: nobody is left to publish what the agent does, so it ends, in order; the next run publishes it.
+#[test]
+fn a_run_whose_script_is_killed_ends_and_is_published_by_the_next() -> anyhow::Result<()> {
+    let (world, mut child) = at_work("AT_WORK; sleep 600")?;
+    child.kill()?;
+    child.wait()?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !world.processes().is_empty() {
+        assert!(Instant::now() < deadline, "goes on without its script: {:?}", world.processes());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_ended(&world, &published_again(&world)?, Expected { error: "SIGTERM", ..INTERRUPTED })
 }
 
 /// P9, P10: publishing that is ended is told, and the next time finishes the job.

@@ -1,0 +1,148 @@
+//! Disks that are full, each a real one of a few MiB. What the agent did is kept, what failed is told once, and running it again
+//! after room was made finishes the job.
+
+use crate::expected::{DELIVERED, Expected, NOTE, Published, TOPIC, UNFINISHED, assert_ended};
+use crate::scripted::{ended, is_done, published_again, run, runs, world, writer, writes_the_note};
+use agent_task::Outcome;
+use e2e::{Disk, Ended, REPOSITORY, World};
+use std::path::Path;
+
+/// Writes until there is no room left, not even for one more block.
+fn fill(file: &str) -> String {
+    format!(
+        "for size in 1M 64k 4k; do dd if=/dev/zero bs=$size oflag=append conv=notrunc of={file}; done; true"
+    )
+}
+
+fn tools(world: &World) -> anyhow::Result<Ended> {
+    ended(world, &["--allowed-tools", "Write,Bash"])
+}
+
+/// A folder of the world's moves to a small disk.
+fn onto_a_small_disk(folder: &Path, kib: u32) -> anyhow::Result<Disk> {
+    let aside = folder.with_extension("aside");
+    std::fs::rename(folder, &aside)?;
+    let disk = Disk::mount(folder, kib)?;
+    let status = std::process::Command::new("cp").arg("-a").arg(aside.join(".")).arg(folder).status()?;
+    assert!(status.success(), "copying to {}", folder.display());
+    std::fs::remove_dir_all(aside)?;
+    Ok(disk)
+}
+
+/// The run whose clone has no room for the commit.
+fn without_room_to_commit() -> anyhow::Result<(World, Disk, Ended)> {
+    let world = world([writes_the_note(), runs(&fill(".git/ballast")), is_done()])?;
+    let disk = onto_a_small_disk(&world.clone_path(), 8 * 1024)?;
+    let ended = tools(&world)?;
+    let record = ended.record()?;
+    assert_eq!((ended.code, record.outcome), (1, Outcome::CommitFailed), "{}", ended.stderr);
+    assert_eq!(record.stage.as_ref().map(agent_task::Stage::as_str), Some("commit"));
+    let error = record.error.unwrap_or_default();
+    assert!(error.contains("No space left on device"), "{error}");
+
+    let note = std::fs::read_to_string(world.clone_path().join(NOTE[0]))?;
+    assert!(note.contains("a hope"), "the work is still in the work tree: {note}");
+    assert_eq!(world.run_branches()?, Vec::new());
+    let messages = world.sandbox.discord().messages();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    let text = messages[0].raw.to_string();
+    assert!(text.contains("Stage: commit") && text.contains("No space left"), "{text}");
+    assert_eq!(world.processes(), Vec::<String>::new());
+    Ok((world, disk, ended))
+}
+
+/// P1, P8, P9: nothing is lost, and publishing again delivers what the agent had finished. Its message becomes that of a success.
+#[test]
+fn a_full_disk_at_the_commit_is_told_and_publishing_again_delivers() -> anyhow::Result<()> {
+    let (world, disk, _) = without_room_to_commit()?;
+    disk.grow(64 * 1024)?;
+    assert_ended(&world, &published_again(&world)?, DELIVERED)?;
+    assert_ended(&world, &published_again(&world)?, DELIVERED)
+}
+
+/// P1, P8, P9: the next run delivers the one before it, and then itself.
+#[test]
+fn a_full_disk_at_the_commit_is_made_good_by_the_next_run() -> anyhow::Result<()> {
+    let (world, disk, first) = without_room_to_commit()?;
+    disk.grow(64 * 1024)?;
+    world.sandbox.model().load(writer([runs("echo more >>content/posts/more.md"), is_done()]))?;
+    let second = tools(&world)?;
+    assert_eq!((second.code, second.record()?.outcome), (0, Outcome::Success), "{}", second.stderr);
+
+    let (first, second) = (first.record()?.branch, second.record()?.branch);
+    let pulls = world.sandbox.github().pull_requests(REPOSITORY);
+    let open: Vec<_> = pulls.iter().map(|pull| (Some(pull.head.clone()), pull.draft)).collect();
+    assert_eq!(open, [(first, false), (second, false)], "one pull request a run");
+    let messages = world.sandbox.discord().messages();
+    assert_eq!(messages.len(), 2, "one message a run: {messages:?}");
+    for message in messages {
+        let text = message.raw.to_string();
+        assert!(text.contains(&format!("completed: \\\"{TOPIC}\\\"")), "{text}");
+    }
+    assert_eq!(world.sandbox.violations(), Vec::<String>::new());
+    Ok(())
+}
+
+/// P7, P8, P9: the folder for temporary files, in which the push is made, has no room.
+#[test]
+fn a_full_disk_at_the_push_is_told_and_the_next_time_finishes_the_job() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), runs(&fill("$TMPDIR/../ballast")), is_done()])?;
+    let disk = Disk::mount(&world.path("tmp"), 8 * 1024)?;
+    let expected = Expected {
+        outcome: Outcome::PushFailed,
+        stage: "push",
+        error: "No space left on device",
+        published: Published::Nothing,
+        ..UNFINISHED
+    };
+    assert_ended(&world, &tools(&world)?, expected)?;
+    disk.grow(64 * 1024)?;
+    assert_ended(&world, &published_again(&world)?, DELIVERED)
+}
+
+/// P7, P8, P9: the server has no room for what is pushed.
+#[test]
+fn a_full_disk_of_the_servers_is_worth_another_try() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    let disk = onto_a_small_disk(&world.remote, 2 * 1024)?;
+    let ballast = world.remote.join("ballast").display().to_string();
+    assert!(world.command("bash").args(["-c", &fill(&ballast)]).status()?.success());
+    let expected = Expected {
+        outcome: Outcome::PushFailed,
+        stage: "push",
+        error: "No space left on device",
+        published: Published::Nothing,
+        ..UNFINISHED
+    };
+    assert_ended(&world, &tools(&world)?, expected)?;
+    disk.grow(64 * 1024)?;
+    assert_ended(&world, &published_again(&world)?, DELIVERED)
+}
+
+/// P6, P9: the transcript ends early, and that is said; the run is delivered all the same.
+#[test]
+fn a_full_disk_of_the_run_directorys_costs_the_transcript_alone() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), runs(&fill("$PRESSRUN_RUN_DIR/ballast")), is_done()])?;
+    let _disk = Disk::mount(&world.run_dir(), 4 * 1024)?;
+    let ended = tools(&world)?;
+    assert_ended(&world, &ended, DELIVERED)?;
+    assert!(ended.stderr.contains("transcript.jsonl ends here: No space left"), "{}", ended.stderr);
+    Ok(())
+}
+
+/// P1: no room for a record is known before anything happens.
+#[test]
+fn a_run_directory_without_room_stops_before_anything_happens() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    let _disk = Disk::mount(&world.run_dir(), 64)?;
+    let output = run(&world, &[])?.output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("No space left") && stderr.contains("make room"), "{stderr}");
+    assert_eq!(world.sandbox.model().requests().len(), 0);
+    assert_eq!(
+        world.git(&world.clone_path(), &["status", "--porcelain", "--branch"])?,
+        "## main...origin/main"
+    );
+    Ok(())
+}
