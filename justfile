@@ -73,6 +73,10 @@ fuzz TARGET SECONDS="600":
 fuzz-all SECONDS="600":
     for target in fuzz/seeds/*; do just fuzz "${target##*/}" {{ SECONDS }}; done
 
+# Kill so many runs at random moments, start each again, and count what is lost, doubled or left. A seed repeats the moments.
+kill-test ROUNDS="10" *SEED:
+    cargo run --quiet --locked -p e2e --example kill_test -- {{ ROUNDS }} {{ SEED }}
+
 # The whole pipeline against the sandbox, on the sample blog.
 quickstart *ARGS:
     ./scripts/quickstart.sh {{ ARGS }}

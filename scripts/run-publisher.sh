@@ -195,8 +195,7 @@ run_agent() {
         --permission-mode dontAsk --allowedTools "$allowed_tools" --input-format stream-json --output-format stream-json
         --verbose "${agent_args[@]}" -p)
     local run=(--agent "$agent" --base "$base" --prompt-file "$run_dir/prompt" --prompt-on-stdin --timeout "$timeout"
-        --mcp-config "$mcp" --transcript "$run_dir/transcript.jsonl" --record "$record"
-        --die-with-parent $$)
+        --mcp-config "$mcp" --transcript "$run_dir/transcript.jsonl" --record "$record" --die-with-parent $$)
     [[ ! -t 1 ]] || run+=(--quiet-events)
     [[ $stage == agent_only ]] || run+=(--unsettled)
 
@@ -282,8 +281,9 @@ run_publish() {
     # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
     cp "$record" "$run_dir/published.json"
     record=$run_dir/published.json
-    local code=0 told=1
-    if jq -e '.commits > 0' "$record" >/dev/null; then
+    local code=0 told=1 commits
+    commits=$(jq .commits "$record")
+    if ((commits > 0)); then
         if logged token mint; then
             step push push-failed branch-run push --repo "$repo" &&
                 step pull-request pull-request-failed open-pr --repo "$repo" || code=1

@@ -4,6 +4,8 @@
 //! alone. The programs are the built binaries of this workspace, and what is installed on the `PATH`: `claude`,
 //! `playwright-mcp`, `chromium`, `hugo`, `git`. A missing one is a failure that says so, never a skipped test.
 
+pub mod kills;
+
 use agent_task::RunRecord;
 use anyhow::{Context as _, bail, ensure};
 use sandbox::Sandbox;
@@ -239,19 +241,25 @@ impl World {
     /// has none.
     #[must_use]
     pub fn processes(&self) -> Vec<String> {
+        let line = |process| std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        let text = |process| String::from_utf8_lossy(&line(process)).replace('\0', " ");
+        self.process_ids().into_iter().map(text).collect()
+    }
+
+    /// The ids of [`World::processes`].
+    #[must_use]
+    pub fn process_ids(&self) -> Vec<u32> {
         let folder = self.folder.path();
         let mark = folder.as_os_str().as_encoded_bytes();
         let mentions = |text: &[u8]| text.windows(mark.len()).any(|part| part == mark);
         let entries = std::fs::read_dir("/proc").into_iter().flatten();
         let processes = entries.filter_map(|entry| {
             let process = entry.ok()?.path();
-            process.file_name()?.to_str()?.parse::<u32>().ok()?;
+            let id = process.file_name()?.to_str()?.parse::<u32>().ok()?;
             // Of one that has just ended, nothing can be read.
             let read = |name: &str| std::fs::read(process.join(name)).unwrap_or_default();
-            let command = read("cmdline");
             let at = std::fs::read_link(process.join("cwd")).unwrap_or_default();
-            (mentions(&command) || mentions(&read("environ")) || at.starts_with(folder))
-                .then(|| String::from_utf8_lossy(&command).replace('\0', " "))
+            (mentions(&read("cmdline")) || mentions(&read("environ")) || at.starts_with(folder)).then_some(id)
         });
         processes.collect()
     }

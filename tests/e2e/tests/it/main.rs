@@ -10,6 +10,8 @@ mod endings;
 mod expected;
 /// A repository that fights back, and what is seen of a run from outside.
 mod hostile;
+/// Runs that are killed at random moments.
+mod kills;
 /// What stops a run before anything happens.
 mod refusals;
 /// What the model says, in few words.
