@@ -117,6 +117,10 @@ bench-log MIB="200": release
 bench-overhead ROUNDS="5": release
     cargo run --quiet --release --locked -p e2e --example overhead -- {{ ROUNDS }}
 
+# How long reap-pvcs takes for ten thousand claims on a real API server, and its memory.
+bench-reap:
+    cargo test --release --locked -p reap-pvcs --test it -- --nocapture ten_thousand
+
 [private]
 release:
     cargo build --quiet --release --locked --workspace --bins

@@ -26,6 +26,12 @@ pub const TRIGGER: &str = "agents.kyle.pericak.com/trigger";
 /// Annotation on a claim, a volume or a task: `true` keeps the volume for good.
 pub const PRESERVE: &str = "agents.kyle.pericak.com/preserve";
 
+/// Annotation on a claim or a volume: how the run ended, as a final [`Phase`](crate::Phase). It outlives the run's Job.
+pub const PHASE: &str = "agents.kyle.pericak.com/phase";
+
+/// Annotation beside [`PHASE`]: when the run ended, in RFC 3339.
+pub const FINISHED_AT: &str = "agents.kyle.pericak.com/finished-at";
+
 /// Label of Kubernetes' own: who manages an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
@@ -68,7 +74,7 @@ mod tests {
     /// K8
     #[test]
     fn every_name_is_in_the_domain() {
-        for name in [AGENT, RUN, ROLE, TASK_UID, TASK, TRIGGER, PRESERVE] {
+        for name in [AGENT, RUN, ROLE, TASK_UID, TASK, TRIGGER, PRESERVE, PHASE, FINISHED_AT] {
             assert!(name.strip_prefix(DOMAIN).is_some_and(|rest| rest.starts_with('/')), "{name}");
         }
     }
