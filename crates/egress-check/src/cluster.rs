@@ -1,0 +1,223 @@
+//! The check on a cluster: makes the pods, waits for what they found, and deletes them, whatever happens.
+
+use crate::args::RunArgs;
+use crate::pods::{self, PORT, PROBE, Purpose, Surroundings};
+use crate::probe::ProbeReport;
+use crate::verdict::{API_SERVER, INGRESS, NEIGHBOUR, Verdict, judge};
+use anyhow::Context as _;
+use cluster_client::fault;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use kube::api::{Api, DeleteParams, PostParams};
+use kube::runtime::wait::await_condition;
+use piece::Fault;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+const PUBLIC: &str = "public";
+const NAMES: &str = "names";
+
+/// A cloud's metadata service, which hands out the machine's credentials.
+const METADATA: &str = "metadata=169.254.169.254:80";
+
+/// Beyond the time that the pods may take to start, until Kubernetes ends them where nobody does.
+const PROBING: Duration = Duration::from_secs(120);
+
+/// Checks the cluster.
+pub(crate) async fn check(args: &RunArgs) -> anyhow::Result<Verdict> {
+    let client = cluster_client::connect(args.namespace.as_deref()).await?;
+    let mut made = Made { pods: Api::default_namespaced(client), names: Vec::new() };
+    let mut terminated = signal(SignalKind::terminate()).context("waiting for signals")?;
+    let checked = tokio::select! {
+        checked = with_pods(&mut made, args) => checked,
+        _ = terminated.recv() => Err(Fault::retry("ended by a signal").into()),
+        _ = tokio::signal::ctrl_c() => Err(Fault::retry("ended by a signal").into()),
+    };
+    let deleted = made.delete().await;
+    let verdict = checked?;
+    deleted?;
+    Ok(verdict)
+}
+
+/// The pods that were made.
+struct Made {
+    pods: Api<Pod>,
+    names: Vec<String>,
+}
+
+impl Made {
+    async fn make(&mut self, pod: &Pod) -> anyhow::Result<String> {
+        let made = self.pods.create(&PostParams::default(), pod).await;
+        let made = made.map_err(|error| fault(error, "making a pod"))?;
+        let name = made.metadata.name.context("the API server gave a pod no name")?;
+        self.names.push(name.clone());
+        Ok(name)
+    }
+
+    async fn delete(&self) -> anyhow::Result<()> {
+        let parameters = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        let mut failed = None;
+        for name in &self.names {
+            match self.pods.delete(name, &parameters).await {
+                Err(error) if cluster_client::status(&error) != Some(404) => {
+                    failed = Some(fault(error, &format!("deleting the pod {name}, which ends by itself")));
+                }
+                _ => {}
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Waits until `done` gives something of the pod.
+    async fn wait<T>(
+        &self,
+        name: &str,
+        limit: Duration,
+        done: impl Fn(&Pod) -> Option<T>,
+    ) -> anyhow::Result<T> {
+        let condition = |pod: Option<&Pod>| pod.is_some_and(|pod| done(pod).is_some() || has_ended(pod));
+        let waited = tokio::time::timeout(limit, await_condition(self.pods.clone(), name, condition)).await;
+        let pod = match waited {
+            Ok(Ok(pod)) => pod.with_context(|| Fault::retry(format!("the pod {name} was deleted")))?,
+            Ok(Err(error)) => {
+                return Err(error).context(Fault::retry(format!("watching the pod {name}")));
+            }
+            Err(_elapsed) => self.pods.get(name).await.map_err(|error| fault(error, "looking at a pod"))?,
+        };
+        done(&pod).ok_or_else(|| {
+            Fault::retry(format!("the pod {name} did not do its part: {}", trouble(&pod)))
+                .hint("has the image the program egress-check, can the node get it, and is there room for three small pods?")
+                .into()
+        })
+    }
+}
+
+async fn with_pods(made: &mut Made, args: &RunArgs) -> anyhow::Result<Verdict> {
+    let limit = args.timeout;
+    let around = Surroundings {
+        image: args.image.clone(),
+        pull_secret: args.pull_secret.clone(),
+        service_account: args.service_account.clone(),
+        lifetime: i64::try_from((limit * 3 + PROBING).as_secs()).context("the time limit")?,
+    };
+    let neighbour = made.make(&pods::pod(Purpose::Neighbour, &around, &[])).await?;
+    let neighbour = made.wait(&neighbour, limit, addresses).await?;
+
+    let targets = targets(args, &neighbour);
+    let agent = made.make(&pods::pod(Purpose::Agent, &around, &targets)).await?;
+    let agent_addresses = made.wait(&agent, limit, addresses).await?;
+    let agent_report = made.wait(&agent, limit + PROBING, report).await?;
+
+    let mut more = targets;
+    more.extend(connect(INGRESS, &agent_addresses));
+    let control = made.make(&pods::pod(Purpose::Control, &around, &more)).await?;
+    let control_report = made.wait(&control, limit + PROBING, report).await?;
+    Ok(judge(&agent_report, &control_report, &[PUBLIC, NAMES]))
+}
+
+/// What both pods try, as arguments of `probe`.
+fn targets(args: &RunArgs, neighbour: &[IpAddr]) -> Vec<String> {
+    let mut targets: Vec<String> =
+        ["--rounds=4", "--report=/dev/termination-log"].map(str::to_owned).to_vec();
+    targets.extend(connect(NEIGHBOUR, neighbour));
+    targets.extend([format!("--api-server={API_SERVER}"), "--kubelet=kubelet".to_owned()]);
+    targets.push(format!("--connect={METADATA}"));
+    targets.extend(args.public.iter().map(|address| format!("--connect={PUBLIC}={address}")));
+    targets.extend(args.private.iter().map(|address| format!("--connect=private={address}")));
+    targets.push(format!("--resolve={NAMES}={}", args.lookup));
+    targets
+}
+
+fn connect(name: &str, addresses: &[IpAddr]) -> Vec<String> {
+    addresses.iter().map(|address| format!("--connect={name}={}", SocketAddr::new(*address, PORT))).collect()
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn containers(pod: &Pod) -> &[ContainerStatus] {
+    pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default()
+}
+
+/// The addresses of a pod that listens.
+fn addresses(pod: &Pod) -> Option<Vec<IpAddr>> {
+    let listens = containers(pod).iter().any(|container| {
+        container.name == "listen" && container.state.as_ref().is_some_and(|state| state.running.is_some())
+    });
+    let addresses = pod.status.as_ref()?.pod_ips.as_ref()?;
+    let addresses: Vec<IpAddr> = addresses.iter().filter_map(|address| address.ip.parse().ok()).collect();
+    (listens && !addresses.is_empty()).then_some(addresses)
+}
+
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let probe = containers(pod).iter().find(|container| container.name == PROBE)?;
+    probe.state.as_ref()?.terminated.as_ref()
+}
+
+/// What the pod's probe found.
+fn report(pod: &Pod) -> Option<ProbeReport> {
+    serde_json::from_str(terminated(pod)?.message.as_deref()?).ok()
+}
+
+/// Why a pod did not do its part, as far as its status tells.
+fn trouble(pod: &Pod) -> String {
+    let mut words = Vec::new();
+    if let Some(status) = &pod.status {
+        words.extend(
+            [status.phase.clone(), status.reason.clone(), status.message.clone()].into_iter().flatten(),
+        );
+        for condition in status.conditions.iter().flatten().filter(|condition| condition.status == "False") {
+            words.extend(condition.message.clone());
+        }
+    }
+    for container in containers(pod) {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        words.extend(waiting.and_then(|waiting| waiting.reason.clone()));
+        words.extend(waiting.and_then(|waiting| waiting.message.clone()));
+    }
+    if let Some(terminated) = terminated(pod) {
+        words.push(format!("the probe ended with {}", terminated.exit_code));
+        words.extend(terminated.message.clone());
+    }
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    /// K8
+    #[test]
+    fn the_neighbour_comes_first_because_the_ingress_is_judged_by_it() {
+        let crate::args::Command::Run(args) = crate::Args::parse_from([
+            "egress-check",
+            "run",
+            "--image=a:1",
+            "--public=203.0.113.10:80",
+            "--private=10.0.0.1:80",
+        ])
+        .command
+        else {
+            panic!("not run")
+        };
+        let targets = targets(&args, &["10.1.0.7".parse().unwrap(), "fd00::7".parse().unwrap()]);
+        assert_eq!(
+            targets,
+            [
+                "--rounds=4",
+                "--report=/dev/termination-log",
+                "--connect=neighbour-pod=10.1.0.7:8080",
+                "--connect=neighbour-pod=[fd00::7]:8080",
+                "--api-server=api-server",
+                "--kubelet=kubelet",
+                "--connect=metadata=169.254.169.254:80",
+                "--connect=public=203.0.113.10:80",
+                "--connect=private=10.0.0.1:80",
+                "--resolve=names=kubernetes.default.svc",
+            ]
+        );
+    }
+}
