@@ -72,7 +72,7 @@ locate() {
     python_rustup=$cache/rustup-init-$(digest "$root/tools/python/rustup.txt")
     python_test=$cache/checks-$(digest "$root/tools/python/test.txt")
     python_go=$cache/go-$(digest "$root/tools/python/go.txt")
-    kubernetes=$cache/kubernetes-$(digest "$root"/tests/cluster/kubernetes/{go.mod,go.sum,main.go})
+    kubernetes=$cache/kubernetes-$(digest "$root"/tests/cluster/kubernetes/{go.mod,go.sum,main.go,dns/main.go})
     npm=$cache/npm-$(digest "$root/tools/package-lock.json")
     cargo_deny=$cache/cargo-deny-$CARGO_DENY
     cargo_fuzz=$cache/cargo-fuzz-$CARGO_FUZZ
@@ -148,6 +148,12 @@ debian_packages() {
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
     if takes cluster; then
         has etcd || echo etcd-server
+        has containerd || echo containerd
+        has runc || echo runc
+        [[ -x /usr/lib/cni/ptp ]] || echo containernetworking-plugins
+        has nft || echo nftables
+        has conntrack || echo conntrack
+        has busybox || echo busybox-static
         has ip || echo iproute2
     fi
     if takes test && [[ $(uname -m) != x86_64 ]]; then
@@ -289,20 +295,28 @@ install_go() {
 }
 
 install_kubernetes() {
-    local version part module=k8s.io/component-base/version
+    local version major minor part module=k8s.io/component-base/version
     version=$(kubernetes_version)
+    IFS=. read -r major minor _ <<<"$version"
     fresh "$kubernetes"
     mkdir "$new/bin"
-    (
-        cd "$root/tests/cluster/kubernetes"
-        logged env CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local go build -trimpath -buildvcs=false -o "$new/bin/kubernetes" -ldflags \
-            "-s -w -X $module.gitVersion=v$version -X $module.gitMajor=$(cut -d. -f1 <<<"$version") -X $module.gitMinor=$(cut -d. -f2 <<<"$version")" .
-    )
+    go_build kubernetes . "-X $module.gitVersion=v$version -X $module.gitMajor=$major -X $module.gitMinor=$minor"
     for part in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl; do
         ln -s kubernetes "$new/bin/$part"
     done
+    go_build coredns ./dns
+    go_build local-path-provisioner github.com/rancher/local-path-provisioner
     logged "$new/bin/kubectl" version --client
     keep "$kubernetes"
+}
+
+# One program of the Go module beside the cluster's tests: go_build NAME PACKAGE [LINKER FLAGS]
+go_build() {
+    (
+        cd "$root/tests/cluster/kubernetes"
+        logged env CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
+            go build -trimpath -buildvcs=false -ldflags "-s -w ${3:-}" -o "$new/bin/$1" "$2"
+    )
 }
 
 install_cargo_deny() { cargo_install "$cargo_deny" "cargo-deny@$CARGO_DENY"; }

@@ -23,14 +23,17 @@
 mod authority;
 pub mod command;
 mod control_plane;
+mod enforce;
 pub mod image;
 mod node;
+mod policy;
 mod relay;
 mod sealed;
 pub mod world;
 
 use anyhow::{Context as _, ensure};
 use authority::Authority;
+pub use enforce::Enforcement;
 use image::Image;
 use sealed::{Afterwards, Program, SealedBox};
 use serde_json::{Value, json};
@@ -278,6 +281,15 @@ impl Cluster {
     /// The cluster has no node, or was not started here.
     pub fn world(&self) -> anyhow::Result<world::World> {
         world::World::of_box(self.own()?.sealed.init())
+    }
+
+    /// Enforces NetworkPolicy from now on, for as long as the result lives. Without it the network is one that does not.
+    ///
+    /// # Errors
+    /// A policy has what is not supported; the cluster has no node, or was not started here.
+    pub fn enforce_network_policy(&self) -> anyhow::Result<Enforcement> {
+        let handle = Self { kubeconfig: self.kubeconfig.clone(), server: self.server.clone(), own: None };
+        Enforcement::start(handle, self.own()?.sealed.init())
     }
 
     /// A command that runs in the box, as root, with the machine's files and the node's network and processes; not yet started.

@@ -105,12 +105,9 @@ impl SealedBox {
         format!("/cluster-{}", self.around.id())
     }
 
-    /// A command that runs in the box, as soon as it gets its arguments and is started.
+    /// A command that runs in the box; not yet started.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.init.to_string(), "--mount", "--net", "--pid", "--", program]);
-        command.stdin(Stdio::null()).process_group(0);
-        command
+        command_in(self.init, program)
     }
 
     /// The handle of the box's network.
@@ -215,6 +212,14 @@ impl Network {
             joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// A command that runs in the box with this first process; not yet started.
+pub(crate) fn command_in(init: u32, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &init.to_string(), "--mount", "--net", "--pid", "--", program]);
+    command.stdin(Stdio::null()).process_group(0);
+    command
 }
 
 fn only_child(parent: u32) -> anyhow::Result<u32> {

@@ -1,6 +1,6 @@
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ struct Up {
 }
 
 impl Up {
-    fn in_folder(folder: &Path) -> Self {
-        let mut child = command(folder).spawn().unwrap();
+    fn in_folder(folder: &Path, options: &[&str]) -> Self {
+        let mut child = command(folder).args(options).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let Ok(description) = serde_json::from_str(&line) else {
@@ -79,7 +79,7 @@ fn it_ends_when_stdin_closes_when_told_to_and_when_killed_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let before = interfaces();
 
-    let mut up = Up::in_folder(folder.path());
+    let mut up = Up::in_folder(folder.path(), &[]);
     let running = processes(folder.path());
     for program in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
         assert!(running.iter().any(|line| line.contains(program)), "no {program}: {running:#?}");
@@ -97,16 +97,46 @@ fn it_ends_when_stdin_closes_when_told_to_and_when_killed_and_leaves_nothing() {
     assert_gone(folder.path(), &up.init());
 
     // Begun again in the folder of the one before.
-    let mut up = Up::in_folder(folder.path());
+    let mut up = Up::in_folder(folder.path(), &[]);
     up.signal("TERM");
     assert!(up.child.wait().unwrap().success());
     assert_gone(folder.path(), &up.init());
 
-    let mut up = Up::in_folder(folder.path());
+    let mut up = Up::in_folder(folder.path(), &[]);
     up.signal("KILL");
     up.child.wait().unwrap();
     assert_gone(folder.path(), &up.init());
     assert_eq!(interfaces(), before);
+}
+
+/// Folders of the control group of a cluster's pods.
+fn control_groups(state: &Path) -> Vec<PathBuf> {
+    let settings: Value =
+        serde_json::from_slice(&std::fs::read(state.join("kubelet.json")).unwrap()).unwrap();
+    let name = settings["cgroupRoot"].as_str().unwrap().trim_start_matches('/');
+    let below = std::fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path().join(name));
+    below.chain([Path::new("/sys/fs/cgroup").join(name)]).filter(|group| group.exists()).collect()
+}
+
+#[test]
+fn a_node_with_a_running_pod_leaves_nothing_when_it_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = interfaces();
+    let mut up = Up::in_folder(folder.path(), &["--node"]);
+    assert_eq!(interfaces(), before);
+    assert!(!control_groups(folder.path()).is_empty());
+    // The DNS server's pod.
+    let running = processes(Path::new("/etc/coredns/Corefile"));
+    assert!(running.iter().any(|line| line.starts_with("/coredns")), "{running:#?}");
+    up.signal("KILL");
+    up.child.wait().unwrap();
+    assert_gone(folder.path(), &up.init());
+    assert_eq!(interfaces(), before);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let left @ [_, ..] = &*control_groups(folder.path()) {
+        assert!(Instant::now() < deadline, "{left:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -6,3 +6,7 @@
 mod control_plane;
 /// Every way in which a cluster ends.
 mod ending;
+/// A cluster with a node: pods, volumes, names, addresses.
+mod node;
+/// NetworkPolicy, with real packets.
+mod policy;
