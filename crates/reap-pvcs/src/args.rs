@@ -8,8 +8,8 @@ use std::path::PathBuf;
 /// Remove the volumes of runs that are over.
 ///
 /// Looks at every volume claim of a run (and its volume, and its directory in hostPath mode) and keeps, deletes or waits for
-/// it: succeeded runs at once, failed ones after 72 hours, what bears the annotation agents.kyle.pericak.com/preserve never,
-/// what a pod or a Job uses never. One JSON line a volume says what and why, the last line is a summary.
+/// it: succeeded runs at once, failed ones after 72 hours, what bears the annotation agents.kyle.pericak.com/preserve, or
+/// whose task does, never, what a pod or a Job uses never. One JSON line a volume says what and why, the last line is a summary.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "reap-pvcs", version, after_help = EXAMPLE)]
 pub struct Args {
@@ -88,7 +88,7 @@ Environment:
   NODE_NAME    see --node
 
 Rights, in the namespace:
-  list pods, jobs, cronjobs; list, patch, delete persistentvolumeclaims
+  list agenttasks, pods, jobs, cronjobs; list, patch, delete persistentvolumeclaims
   and on the cluster, without --claims-only:
   list, patch, delete persistentvolumes
 

@@ -81,6 +81,8 @@ impl Cluster {
                     restarts += 1;
                     gathered = S::default();
                 }
+                // The cluster does not have objects of this kind at all.
+                Err(error) if status(&error) == Some(404) => return Ok(S::default()),
                 Err(error) => return Err(fault(error, &what)),
             }
         }

@@ -112,6 +112,8 @@ pub struct Claim {
     pub name: Box<str>,
     /// The run's id.
     pub run: Box<str>,
+    /// The uid of the task that it belongs to, where the cluster has one.
+    pub task: Option<Box<str>>,
     /// For the precondition of its deletion.
     pub uid: Box<str>,
     /// For the precondition of its deletion.
@@ -122,7 +124,7 @@ pub struct Claim {
     pub created: Timestamp,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether it is marked to be preserved.
+    /// Whether it, or its task, is marked to be preserved.
     pub preserve: bool,
     /// How the run ended, as it stands on the claim.
     pub ended: Option<Ended>,
@@ -159,6 +161,8 @@ pub struct Volume {
     pub name: Box<str>,
     /// The run's id.
     pub run: Box<str>,
+    /// The uid of the task that it belongs to, where the cluster has one.
+    pub task: Option<Box<str>>,
     /// For the precondition of its deletion.
     pub uid: Box<str>,
     /// For the precondition of its deletion.
@@ -167,7 +171,7 @@ pub struct Volume {
     pub since: Timestamp,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether it is marked to be preserved.
+    /// Whether it, or its task, is marked to be preserved.
     pub preserve: bool,
     /// How the run ended, as it stands on the volume.
     pub ended: Option<Ended>,

@@ -31,7 +31,7 @@ pub use args::Args;
 use crate::cluster::{Cluster, Deleted, Target};
 use crate::decision::{Binding, Claim, Decision, Place, Storage, Verdict, Volume};
 use crate::directory::Root;
-use crate::objects::{ClaimObject, CronJob, Job, Pod, VolumeObject};
+use crate::objects::{ClaimObject, CronJob, Job, Pod, TaskObject, VolumeObject};
 use crate::report::{Effect, Line, Summary};
 use crate::users::{Ended, Users};
 use agent_task::{Exit, labels, names};
@@ -84,8 +84,10 @@ async fn reap(args: Args) -> anyhow::Result<Exit> {
         namespace,
         summary,
         root,
+        preserved: HashSet::new(),
         args,
     };
+    pass.preserved = pass.list_preserved().await?;
     // Before the volumes: a directory that is there now and has no volume then has lost it, and is not about to get one.
     let directories = pass.directories()?;
     let claims: Vec<Claim> = pass.list_claims().await?;
@@ -106,6 +108,8 @@ struct Pass {
     namespace: String,
     selector: String,
     root: Option<Root>,
+    /// The uids of the tasks that are marked to be preserved.
+    preserved: HashSet<Box<str>>,
     now: Timestamp,
     deletions: usize,
     summary: Summary,
@@ -120,8 +124,22 @@ impl Pass {
         self.collection("api/v1", "persistentvolumeclaims")
     }
 
+    fn is_preserved(&self, task: Option<&str>) -> bool {
+        task.is_some_and(|task| self.preserved.contains(task))
+    }
+
+    async fn list_preserved(&self) -> anyhow::Result<HashSet<Box<str>>> {
+        let tasks = self.collection(&format!("apis/{}/v1alpha1", labels::DOMAIN), "agenttasks");
+        let add = |preserved: &mut HashSet<Box<str>>, task: TaskObject| preserved.extend(task.preserved());
+        self.cluster.list(&tasks, None, add).await
+    }
+
     async fn list_claims(&self) -> anyhow::Result<Vec<Claim>> {
-        let add = |claims: &mut Vec<Claim>, claim: ClaimObject| claims.push(claim.into());
+        let add = |claims: &mut Vec<Claim>, claim: ClaimObject| {
+            let mut claim = Claim::from(claim);
+            claim.preserve |= self.is_preserved(claim.task.as_deref());
+            claims.push(claim);
+        };
         self.cluster.list(&self.claims(), Some(&self.selector), add).await
     }
 
@@ -151,7 +169,9 @@ impl Pass {
     async fn list_volumes(&self) -> anyhow::Result<Vec<Volume>> {
         let add = |volumes: &mut Vec<Volume>, volume: VolumeObject| {
             if volume.is_of(&self.namespace) {
-                volumes.push(volume.into());
+                let mut volume = Volume::from(volume);
+                volume.preserve |= self.is_preserved(volume.task.as_deref());
+                volumes.push(volume);
             }
         };
         self.cluster.list(VOLUMES, Some(&self.selector), add).await

@@ -3,7 +3,7 @@
 use crate::decision::{Binding, Claim, Storage, Volume};
 use crate::users::Ended;
 use agent_task::Phase;
-use agent_task::labels::{FINISHED_AT, PHASE, PRESERVE, RUN};
+use agent_task::labels::{FINISHED_AT, PHASE, PRESERVE, RUN, TASK_UID};
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -63,6 +63,20 @@ impl Metadata {
     }
 }
 
+/// An AgentTask.
+#[derive(Debug, Deserialize)]
+pub struct TaskObject {
+    metadata: Metadata,
+}
+
+impl TaskObject {
+    /// Its uid, where it is marked that what belongs to it is preserved.
+    #[must_use]
+    pub fn preserved(self) -> Option<Box<str>> {
+        self.metadata.preserve().then(|| self.metadata.uid.into())
+    }
+}
+
 /// A PersistentVolumeClaim.
 #[derive(Debug, Deserialize)]
 pub struct ClaimObject {
@@ -83,6 +97,7 @@ impl From<ClaimObject> for Claim {
         let ClaimObject { metadata, spec } = object;
         Self {
             run: metadata.run(),
+            task: metadata.labels.get(TASK_UID).map(|uid| uid.as_str().into()),
             preserve: metadata.preserve(),
             ended: metadata.ended(),
             deleting: metadata.deletion_timestamp.is_some(),
@@ -198,6 +213,7 @@ impl From<VolumeObject> for Volume {
         };
         Self {
             run: metadata.run(),
+            task: metadata.labels.get(TASK_UID).map(|uid| uid.as_str().into()),
             preserve: metadata.preserve(),
             ended: metadata.ended(),
             deleting: metadata.deletion_timestamp.is_some(),

@@ -1,6 +1,6 @@
 use crate::objects::{ago, claim, ended, job, job_status, manifests, pod, preserved};
 use crate::process::Reap;
-use agent_task::labels::{FINISHED_AT, PHASE};
+use agent_task::labels::{FINISHED_AT, PHASE, PRESERVE, TASK_UID};
 use cluster::Cluster;
 use std::time::{Duration, Instant};
 
@@ -205,4 +205,31 @@ fn two_reapers_at_once_delete_each_claim_once() {
         assert_eq!((reaped.code, &reaped.summary()["failed"]), (Some(0), &0.into()), "{reaped:?}");
     }
     wait_for_claims(cluster, &namespace, &[]);
+}
+
+/// K5
+#[test]
+fn a_task_that_is_marked_preserves_what_belongs_to_it() {
+    let cluster = Cluster::shared_control_plane();
+    cluster.apply(&agent_task_crd::run::definition().unwrap()).unwrap();
+    let definition = "customresourcedefinition/agenttasks.agents.kyle.pericak.com";
+    cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=120s", definition]).unwrap();
+    let namespace = cluster.namespace("reap").unwrap();
+    let task = serde_json::json!({
+        "apiVersion": "agents.kyle.pericak.com/v1alpha1", "kind": "AgentTask",
+        "metadata": { "name": "post", "namespace": namespace, "annotations": { PRESERVE: "true" } },
+        "spec": { "agent": "publisher", "prompt": "A post" },
+    });
+    cluster.apply(&task.to_string()).unwrap();
+    let task = cluster.get(&["-n", &namespace, "agenttask", "post"]).unwrap();
+    let mut of_task = ended(claim(&namespace, "a"), "Succeeded", 1000);
+    of_task["metadata"]["labels"][TASK_UID] = task["metadata"]["uid"].clone();
+    cluster.apply(&manifests(&[of_task, ended(claim(&namespace, "b"), "Succeeded", 1)])).unwrap();
+
+    let reaped = Reap::on(cluster, &namespace).run();
+    assert_eq!(reaped.claim("agent-ws-a"), ("keep", "none"), "{reaped:?}");
+    assert_eq!(reaped.claim("agent-ws-b").0, "delete", "{reaped:?}");
+    let unmark = format!("{PRESERVE}-");
+    cluster.kubectl(&["annotate", "-n", &namespace, "agenttask", "post", &unmark]).unwrap();
+    assert_eq!(Reap::on(cluster, &namespace).run().claim("agent-ws-a").0, "delete");
 }

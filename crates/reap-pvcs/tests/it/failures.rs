@@ -1,6 +1,7 @@
 use crate::objects::{claim, ended, manifests};
 use crate::process::Reap;
 use cluster::Cluster;
+use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 
@@ -9,20 +10,22 @@ fn account(
     cluster: &Cluster,
     namespace: &str,
     name: &str,
-    verbs: &str,
-    resources: &[&str],
+    verbs: &[&str],
+    resources: &[(&str, &str)],
 ) -> (tempfile::TempDir, PathBuf) {
     cluster.kubectl(&["create", "-n", namespace, "serviceaccount", name]).unwrap();
     let account = format!("--serviceaccount={namespace}:{name}");
-    for resource in resources {
-        let role = format!("{name}-{}", resource.split('.').next().unwrap());
-        let [verbs, resource] = [format!("--verb={verbs}"), format!("--resource={resource}")];
-        cluster.kubectl(&["create", "-n", namespace, "role", &role, &verbs, &resource]).unwrap();
-        let role_reference = format!("--role={role}");
-        cluster
-            .kubectl(&["create", "-n", namespace, "rolebinding", &role, &role_reference, &account])
-            .unwrap();
-    }
+    let rules: Vec<_> = resources
+        .iter()
+        .map(|(group, resource)| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs }))
+        .collect();
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": { "name": name, "namespace": namespace }, "rules": rules,
+    });
+    cluster.apply(&role.to_string()).unwrap();
+    let role_reference = format!("--role={name}");
+    cluster.kubectl(&["create", "-n", namespace, "rolebinding", name, &role_reference, &account]).unwrap();
     let token = cluster.kubectl(&["create", "-n", namespace, "token", name]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("kubeconfig");
@@ -38,7 +41,13 @@ fn account(
     (folder, kubeconfig)
 }
 
-const NEEDED: [&str; 4] = ["persistentvolumeclaims", "pods", "jobs.batch", "cronjobs.batch"];
+const NEEDED: [(&str, &str); 5] = [
+    ("", "persistentvolumeclaims"),
+    ("", "pods"),
+    (agent_task::labels::DOMAIN, "agenttasks"),
+    ("batch", "jobs"),
+    ("batch", "cronjobs"),
+];
 
 /// K5
 #[test]
@@ -46,7 +55,7 @@ fn without_the_right_to_look_nothing_is_done() {
     let cluster = Cluster::shared_control_plane();
     let namespace = cluster.namespace("reap").unwrap();
     cluster.apply(&manifests(&[ended(claim(&namespace, "a"), "Succeeded", 1)])).unwrap();
-    let (_folder, kubeconfig) = account(cluster, &namespace, "blind", "list,delete", &NEEDED[..2]);
+    let (_folder, kubeconfig) = account(cluster, &namespace, "blind", &["list", "delete"], &NEEDED[..3]);
     let ended = Reap::new().env("KUBECONFIG", &kubeconfig).args(&["--claims-only"]).run();
     assert_eq!((ended.code, &*ended.stdout), (Some(4), ""), "{ended:?}");
     assert!(ended.stderr.contains("cannot list resource \"jobs\""), "{ended:?}");
@@ -60,7 +69,7 @@ fn what_it_may_not_delete_fails_line_by_line_and_the_end_is_worth_a_retry() {
     let namespace = cluster.namespace("reap").unwrap();
     let objects = ["a", "b"].map(|run| ended(claim(&namespace, run), "Succeeded", 1));
     cluster.apply(&manifests(&objects)).unwrap();
-    let (_folder, kubeconfig) = account(cluster, &namespace, "looking", "list", &NEEDED);
+    let (_folder, kubeconfig) = account(cluster, &namespace, "looking", &["list"], &NEEDED);
     let ended = Reap::new().env("KUBECONFIG", &kubeconfig).args(&["--claims-only"]).run();
     assert_eq!((ended.code, &ended.summary()["failed"]), (Some(3), &2.into()), "{ended:?}");
     for claim in ["agent-ws-a", "agent-ws-b"] {
