@@ -9,7 +9,8 @@ Runs an agent on a topic, in a branch of its own of the current repository, and 
 Usage: run-publisher.sh [OPTIONS] "<topic>"
 
 Options:
-  --stage STAGE         agent (run the agent), publish (push, pull request, message), or all [default: all]
+  --stage STAGE         agent (run the agent), publish (push, pull request, message), or all [default: all];
+                        salvage (commit what a killed agent stage left, for publish)
   --no-publish          Keep the branch here: no push, no pull request, no message
   --no-notify           Publish, but tell nobody
   --repo OWNER/NAME     Repository on GitHub [env: GITHUB_REPOSITORY; default: the remote origin's]
@@ -61,7 +62,7 @@ parse() {
     topic='' stage=all publish=1 notify=1 dry_run=0
     repo=${GITHUB_REPOSITORY:-} base=main agent=publisher timeout=30m run_dir=${PRESSRUN_RUN_DIR:-}
     allowed_tools='Agent,Read,Write,Edit,Glob,Grep,TodoWrite,WebSearch,WebFetch,mcp__playwright,Bash(git *),Bash(start-dev-bg.sh *)'
-    mcp_args=() agent_args=()
+    mcp_args=() agent_args=() push_args=()
     local topics=()
     while (($#)); do
         case $1 in
@@ -72,7 +73,7 @@ parse() {
         case $1 in
             --stage) stage=$2 ;;
             --repo) repo=$2 ;;
-            --base) base=$2 ;;
+            --base) base=$2 push_args=(--allow-base "$2") ;;
             --agent) agent=$2 ;;
             --timeout) timeout=$2 ;;
             --max-turns | --max-budget-usd | --model) agent_args+=("$1" "$2") ;;
@@ -105,11 +106,11 @@ parse() {
             topic=${topics[0]}
             [[ $topic == *[![:space:]]* ]] || die 2 'the topic is empty'
             ;;
-        publish) ((${#topics[@]} == 0)) || die 2 '--stage publish takes the topic from the run record' ;;
-        *) die 2 "unknown stage '$stage'" 'one of agent, publish, all' ;;
+        publish | salvage) ((${#topics[@]} == 0)) || die 2 "--stage $stage takes the topic from the run record" ;;
+        *) die 2 "unknown stage '$stage'" 'one of agent, publish, all, salvage' ;;
     esac
     if ((! publish)); then
-        [[ $stage != publish ]] || die 2 '--stage publish and --no-publish exclude each other'
+        [[ $stage != publish && $stage != salvage ]] || die 2 "--stage $stage and --no-publish exclude each other"
         [[ $stage == agent ]] || say '--no-publish: the branch stays here; no push, no pull request, no message'
         stage=agent_only
     elif ((! notify)) && [[ $stage != agent ]]; then
@@ -198,6 +199,12 @@ run_agent() {
         --mcp-config "$mcp" --transcript "$run_dir/transcript.jsonl" --record "$record" --die-with-parent $$)
     [[ ! -t 1 ]] || run+=(--quiet-events)
     [[ $stage == agent_only ]] || run+=(--unsettled)
+    [[ -z ${PRESSRUN_RUN:-} ]] || run+=(--run "$PRESSRUN_RUN")
+    if [[ -n ${PRESSRUN_READ_TOKEN_FILE:-} ]]; then
+        GH_TOKEN=$(<"$PRESSRUN_READ_TOKEN_FILE")
+        export GH_TOKEN
+        run+=(--pass-env GH_TOKEN)
+    fi
 
     printf '%s' "$topic" >"$run_dir/prompt"
     agent-home --agent "$agent" --user-agents "$user_agents" --out "$run_dir/claude" >"$run_dir/agents.json"
@@ -227,10 +234,26 @@ run_agent() {
     return "$code"
 }
 
-# The record of a run that was ended before its agent began.
+# The record of a run that was ended before its agent began: why, and in which stage.
 not_begun() {
-    branch-run fail --agent "$agent" --prompt "$topic" --base "$base" --stage agent --outcome interrupted --error "$1" \
-        --record "$record"
+    branch-run fail --agent "$agent" --prompt "$topic" --base "$base" --stage "${2:-agent}" --outcome interrupted \
+        --error "$1" ${PRESSRUN_RUN:+--run "$PRESSRUN_RUN"} --record "$record"
+}
+
+# What a killed agent stage left, as a record for publish. It works on the agent's files, and has no credential.
+run_salvage() {
+    local reason=${PRESSRUN_REASON:-the run was killed}
+    topic=${PRESSRUN_TASK:-a run that was killed}
+    if [[ -s $record ]] && ! jq -e '.outcome == "commit-failed"' "$record" >/dev/null; then
+        say 'there is a record: the agent stage has ended'
+    elif ! git rev-parse --git-dir >/dev/null 2>&1; then
+        not_begun "$reason" checkout
+    elif branch-run salvage --record "$record.salvaged" >/dev/null; then
+        branch-run fail --stage agent --outcome interrupted --error "$reason" --record "$record" \
+            <"$record.salvaged" >/dev/null
+    else
+        not_begun "$reason"
+    fi
 }
 
 # The agent CLI says that a server did not start; the server itself says why.
@@ -273,19 +296,23 @@ recover() {
 }
 
 run_publish() {
+    # The folder is the agent's to write: a link in it could lead to a credential of this stage.
+    [[ ! -L $record ]] || die 2 "the run record $record is a link" 'look at the folder by hand'
     # What the agent stage could not do: it was killed, or had no room.
     if [[ $stage == publish ]] && { [[ ! -s $record ]] || jq -e '.outcome == "commit-failed"' "$record" >/dev/null; }; then
         branch-run salvage --record "$record" >/dev/null || say 'nothing was salvaged'
     fi
-    [[ -s $record ]] || die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
+    [[ -s $record && -f $record ]] ||
+        die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
+    rm -f "$run_dir/published.json" "$run_dir/published.json.next"
     # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
     cp "$record" "$run_dir/published.json"
     record=$run_dir/published.json
     local code=0 told=1 commits
-    commits=$(jq .commits "$record")
+    commits=$(jq '.commits | numbers' "$record")
     if ((commits > 0)); then
         if logged token mint; then
-            step push push-failed branch-run push --repo "$repo" &&
+            step push push-failed branch-run push --repo "$repo" "${push_args[@]}" &&
                 step pull-request pull-request-failed open-pr --repo "$repo" || code=1
         else
             code=1
@@ -297,8 +324,9 @@ run_publish() {
     # What was sent is remembered: publishing again changes the message, and sends no second one.
     ((! notify)) || notify-discord --once-file "$run_dir/discord.json" <"$record" >"$run_dir/message.json" || code=1 told=0
     # Until then it counts as one that was killed.
-    ((! told)) || branch-run settle <"$record"
+    ((! told)) || branch-run settle <"$record" || say 'what is left of the run in its clone stays'
     print_record
+    leave_message
     ((code == 0)) && succeeded
 }
 
@@ -308,11 +336,16 @@ print_record() {
     if [[ -t 1 ]]; then jq . "$record"; else cat "$record"; fi
 }
 
+# In a pod: the record is its termination message, for whoever reads the pod's status.
+leave_message() {
+    [[ -z ${PRESSRUN_TERMINATION_LOG:-} || ! -s $record ]] || agent-task brief <"$record" >"$PRESSRUN_TERMINATION_LOG"
+}
+
 main() {
     parse "$@"
     require_tools jq
-    [[ $stage == publish ]] || require_agent_stage
-    if [[ $stage != publish ]]; then
+    if [[ $stage != publish && $stage != salvage ]]; then
+        require_agent_stage
         local root
         root=$(git rev-parse --show-toplevel 2>/dev/null) || die 2 "$PWD is in no git work tree" \
             'change to a clone of the repository that the agent shall work on'
@@ -336,8 +369,12 @@ main() {
     child='' signal='' interrupted=''
     trap 'signal=1 interrupted=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null' TERM INT HUP
     case $stage in
-        agent) run_agent ;;
+        agent)
+            run_agent
+            leave_message
+            ;;
         publish) run_publish ;;
+        salvage) run_salvage ;;
         agent_only)
             run_agent
             succeeded

@@ -16,3 +16,5 @@ mod kills;
 mod refusals;
 /// What the model says, in few words.
 mod scripted;
+/// The stages by themselves, as the containers of a pod run them.
+mod stages;

@@ -1,0 +1,331 @@
+//! The stages by themselves, as the containers of a pod run them: each with its own environment and credentials, with a folder
+//! and nothing else in common.
+
+use crate::expected::NOTE;
+use crate::scripted::{is_done, runs, world, writes_the_note};
+use agent_task::{Outcome, RunRecord};
+use e2e::{Ended, REPOSITORY, World, heard, workspace};
+use sandbox::{Fault, How, Service};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const RUN: &str = "writer-3fa9c10b77de";
+const TOPIC: &str = "A note on $(HOME) \"backups\"";
+
+/// A script with the credentials that are named, and no other.
+fn script(world: &World, name: &str, credentials: &[&str]) -> anyhow::Result<Command> {
+    e2e::build();
+    let mut command = world.command(&workspace().join("scripts").join(name).to_string_lossy());
+    let known = world.credentials()?;
+    command
+        .envs(known.into_iter().filter(|(name, _)| credentials.contains(&name.as_str())))
+        .env("PRESSRUN_RUN", RUN)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Ok(command)
+}
+
+const APP: [&str; 2] = ["GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY_FILE"];
+
+/// Runs checkout.sh: its exit code, and what it said.
+fn checkout(world: &World, arguments: &[&str], to: &Path) -> anyhow::Result<(i32, String)> {
+    let output =
+        script(world, "checkout.sh", &APP)?.args(["--repo", REPOSITORY]).args(arguments).arg(to).output()?;
+    let stderr = String::from_utf8(output.stderr)?;
+    assert!(output.stdout.is_empty());
+    Ok((output.status.code().unwrap_or(-1), stderr))
+}
+
+/// The clone that a pod has on its volume.
+fn volume(world: &World) -> PathBuf {
+    world.path("volume")
+}
+
+fn repository(world: &World) -> PathBuf {
+    volume(world).join("repo")
+}
+
+fn checked_out(world: &World) -> anyhow::Result<()> {
+    let (code, stderr) = checkout(world, &[], &repository(world))?;
+    assert_eq!(code, 0, "{stderr}");
+    Ok(())
+}
+
+/// A stage of the run on the volume, not yet started.
+fn stage(world: &World, stage: &str, credentials: &[&str]) -> anyhow::Result<Command> {
+    let mut command = script(world, "run-publisher.sh", credentials)?;
+    command
+        .args(["--stage", stage, "--run-dir", &volume(world).join("run").to_string_lossy()])
+        .args(["--agent", "writer", "--base", "main", "--repo", REPOSITORY])
+        .current_dir(repository(world))
+        .env("CLAUDE_CODE_MAX_RETRIES", "1")
+        .env("PRESSRUN_TERMINATION_LOG", world.path(&format!("{stage}.message")));
+    Ok(command)
+}
+
+fn agent(world: &World) -> anyhow::Result<Command> {
+    let mut command = stage(world, "agent", &["CLAUDE_CODE_OAUTH_TOKEN"])?;
+    command.args(["--allowed-tools", "Write,Bash", "--", TOPIC]);
+    Ok(command)
+}
+
+fn publish(world: &World) -> anyhow::Result<Ended> {
+    let credentials = [&APP[..], &["DISCORD_WEBHOOK_URL"]].concat();
+    Ended::from_output(&stage(world, "publish", &credentials)?.output()?)
+}
+
+/// The termination message of a stage.
+fn message(world: &World, stage: &str) -> anyhow::Result<RunRecord> {
+    let text = fs::read_to_string(world.path(&format!("{stage}.message")))?;
+    assert!(text.len() <= 4096);
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// K6, P10
+#[test]
+fn a_checkout_reads_with_a_token_of_its_own_and_leaves_no_credential() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    checked_out(&world)?;
+    let repo = repository(&world);
+    assert_eq!(world.git(&repo, &["status", "--porcelain", "--branch"])?, "## main...origin/main");
+    let config = fs::read_to_string(repo.join(".git/config"))?;
+    assert!(config.contains("url = https://github.com/octo/blog.git"), "{config}");
+    for trace in ["ghs_", "token", "helper", "extraheader", "x-access"] {
+        assert!(!config.contains(trace), "{trace}: {config}");
+    }
+    assert!(!repo.join(".git/hooks").exists());
+    let minted = world.sandbox.github().requests();
+    let minted = minted.iter().find(|request| request.path.ends_with("/access_tokens")).unwrap();
+    let asked: serde_json::Value = serde_json::from_slice(&minted.body)?;
+    assert_eq!(asked["permissions"], serde_json::json!({"contents": "read"}));
+    assert_eq!(asked["repositories"], serde_json::json!(["blog"]));
+    assert_eq!(world.sandbox.violations(), Vec::<String>::new());
+    Ok(())
+}
+
+/// K16: what is there may be work.
+#[test]
+fn a_checkout_leaves_what_is_there() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    checked_out(&world)?;
+    let work = repository(&world).join("work.md");
+    fs::write(&work, "half a post")?;
+    // What an earlier attempt left that did not come to its end is no obstacle.
+    fs::create_dir_all(volume(&world).join("repo.new/.git"))?;
+    checked_out(&world)?;
+    assert_eq!(fs::read_to_string(work)?, "half a post");
+    Ok(())
+}
+
+/// K4: stale code is worse than none.
+#[test]
+fn a_checkout_that_cannot_read_fails_and_says_what_to_do() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    let to = repository(&world);
+    let (code, stderr) = checkout(&world, &["--branch", "trunk"], &to)?;
+    assert!(code == 1 && stderr.contains("the branches main and trunk"), "{code}: {stderr}");
+    let (code, stderr) = checkout(&world, &["--repo", "octo/elsewhere"], &to)?;
+    assert!(code == 4 && stderr.contains("installed on octo/elsewhere"), "{code}: {stderr}");
+    let (code, stderr) = checkout(&world, &["--base", ""], &to)?;
+    assert!(code == 2 && stderr.contains("--base wants a value"), "{code}: {stderr}");
+    world.sandbox.fail(Fault {
+        times: usize::MAX,
+        ..Fault::next(Service::Git, How::Status { code: 503, headers: vec![], body: String::new() })
+    });
+    let mirror = world.path("mirror");
+    let mirror = mirror.to_string_lossy();
+    for arguments in [&[][..], &["--mirror", &mirror]] {
+        let (code, stderr) = checkout(&world, arguments, &to)?;
+        assert!(code == 3 && stderr.contains("reading octo/blog failed"), "{code}: {stderr}");
+    }
+    assert!(!to.exists());
+    Ok(())
+}
+
+/// K4
+#[test]
+fn readers_share_a_copy_and_do_not_disturb_each_other() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    let mirror = world.path("mirror");
+    let shared = ["--mirror", &mirror.to_string_lossy()];
+    let (first, second) = (world.path("first"), world.path("second"));
+    let (code, stderr) = checkout(&world, &shared, &first)?;
+    assert_eq!(code, 0, "{stderr}");
+    let before = world.git(&first, &["rev-parse", "HEAD"])?;
+
+    // The branch moves on, and not even forward.
+    let seed = world.path("seed");
+    world.git(&seed, &["commit", "--quiet", "--allow-empty", "--amend", "--message=Another beginning"])?;
+    world.git(&seed, &["push", "--quiet", "--force", &world.remote.to_string_lossy(), "main"])?;
+    let readers: Vec<_> = [&second, &world.path("third"), &world.path("fourth")]
+        .into_iter()
+        .map(|to| {
+            script(&world, "checkout.sh", &APP)?
+                .args(["--repo", REPOSITORY])
+                .args(shared)
+                .arg(to)
+                .spawn()
+                .map_err(anyhow::Error::from)
+        })
+        .collect::<Result<_, _>>()?;
+    for reader in readers {
+        let output = reader.wait_with_output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(world.git(&first, &["rev-parse", "HEAD"])?, before);
+    assert_eq!(world.git(&first, &["status", "--porcelain"])?, "");
+    world.git(&first, &["fsck", "--strict", "--no-dangling"])?;
+    assert_eq!(world.git(&second, &["rev-parse", "HEAD"])?, world.git(&seed, &["rev-parse", "HEAD"])?);
+    // A reader has no objects of its own, and nothing to push with.
+    assert_eq!(
+        fs::read_to_string(second.join(".git/objects/info/alternates"))?.trim(),
+        mirror.join("octo/blog.git/objects").to_string_lossy()
+    );
+    assert!(fs::read_to_string(second.join(".git/config"))?.contains("https://github.com/octo/blog.git"));
+    Ok(())
+}
+
+/// K6
+#[test]
+fn the_agents_token_can_only_read() -> anyhow::Result<()> {
+    let world = world([runs("printf %s \"$GH_TOKEN\" >\"$HOME/../seen\""), writes_the_note(), is_done()])?;
+    let file = world.path("read-token");
+    let (code, stderr) = checkout(&world, &["--read-token", &file.to_string_lossy()], &repository(&world))?;
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+    let token = fs::read_to_string(&file)?.trim().to_owned();
+    let ended = agent(&world)?.env("PRESSRUN_READ_TOKEN_FILE", &file).output()?;
+    assert_eq!(fs::read_to_string(world.path("seen"))?, token);
+    let printed = [ended.stdout, ended.stderr].concat();
+    assert!(!String::from_utf8_lossy(&printed).contains(&token), "it is redacted");
+
+    let url = format!("https://x-access-token:{token}@github.com/{REPOSITORY}.git");
+    world.git(&repository(&world), &["ls-remote", "--quiet", &url])?;
+    assert!(world.git(&repository(&world), &["push", "--quiet", &url, "HEAD:refs/heads/agent/x"]).is_err());
+    Ok(())
+}
+
+/// P1, P2, K6, K13
+#[test]
+fn a_run_goes_through_containers_that_share_a_folder_alone() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    checked_out(&world)?;
+    let ended = Ended::from_output(&agent(&world)?.output()?)?;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let record = ended.record()?;
+    assert_eq!((record.run.as_str(), record.prompt.as_str()), (RUN, TOPIC));
+    assert_eq!(message(&world, "agent")?.outcome, Outcome::Success);
+    assert_eq!(world.run_branches()?, [], "the agent stage cannot push");
+
+    let ended = publish(&world)?;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let [(branch, head)] = &world.run_branches()?[..] else { panic!("one branch") };
+    let message = message(&world, "publish")?;
+    assert!(message.is_delivered(), "{message:?}");
+    assert_eq!((message.branch.as_ref(), message.head.as_ref()), (Some(branch), Some(head)));
+    assert_eq!(message.run, RUN);
+    assert_eq!(world.sandbox.discord().messages().len(), 1);
+    assert_eq!(world.sandbox.violations(), Vec::<String>::new());
+    Ok(())
+}
+
+/// K16: the whole of the agent's container is killed at once. What works on its files has no credential.
+#[test]
+fn what_a_killed_container_left_is_committed_pushed_and_told() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), runs("echo here >\"$HOME/../at-work\"; sleep 600"), is_done()])?;
+    let pipe = world.pipe("at-work")?;
+    checked_out(&world)?;
+    // A namespace of processes, as a container has: they all end with the first.
+    let mut inside = agent(&world)?;
+    let mut container = world.command("unshare");
+    container
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .arg(inside.get_program())
+        .args(inside.get_args());
+    for (name, value) in inside.get_envs() {
+        container.env(name, value.unwrap_or_default());
+    }
+    let directory = inside.get_current_dir().unwrap().to_owned();
+    let mut container = container
+        .current_dir(directory)
+        .process_group(0)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    inside.env_clear();
+    heard(&pipe)?;
+    container.kill()?;
+    container.wait()?;
+    assert!(!volume(&world).join("run/record.json").exists());
+
+    let mut salvage = stage(&world, "salvage", &[])?;
+    let ended = salvage.env("PRESSRUN_REASON", "out of memory").env("PRESSRUN_TASK", "notes").output()?;
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let ended = publish(&world)?;
+    assert_eq!(ended.code, 1, "it was no success: {}", ended.stderr);
+    let record = ended.record()?;
+    assert_eq!(
+        (record.outcome, record.run.as_str(), record.prompt.as_str()),
+        (Outcome::Interrupted, RUN, TOPIC)
+    );
+    assert!(record.error.as_ref().unwrap().contains("out of memory"), "{record:?}");
+    let [(branch, _)] = &world.run_branches()?[..] else { panic!("one branch") };
+    let files = world.git(&world.remote, &["diff", "--name-only", "main", branch])?;
+    assert_eq!(files.lines().collect::<Vec<_>>(), NOTE);
+    let pulls = world.sandbox.github().pull_requests(REPOSITORY);
+    assert!(pulls.len() == 1 && pulls[0].draft, "{pulls:?}");
+    let [message] = &world.sandbox.discord().messages()[..] else { panic!("one message") };
+    assert!(message.raw.to_string().contains("out of memory"), "{message:?}");
+
+    // Once more: it is found.
+    let again = stage(&world, "salvage", &[])?.output()?;
+    assert!(again.status.success());
+    publish(&world)?;
+    assert_eq!(world.run_branches()?.len(), 1);
+    assert_eq!(world.sandbox.discord().messages().len(), 1);
+    Ok(())
+}
+
+/// K16: it was killed before there was anything.
+#[test]
+fn a_run_that_was_killed_before_it_began_is_told() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    for (name, prepare) in [("checkout", false), ("agent", true)] {
+        fs::create_dir_all(repository(&world))?;
+        if prepare {
+            fs::remove_dir_all(volume(&world))?;
+            checked_out(&world)?;
+        }
+        let mut salvage = stage(&world, "salvage", &[])?;
+        let ended = salvage.env("PRESSRUN_REASON", "evicted").env("PRESSRUN_TASK", "notes").output()?;
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        let ended = publish(&world)?;
+        let record = ended.record()?;
+        assert_eq!((ended.code, record.outcome), (1, Outcome::Interrupted));
+        assert_eq!((record.stage.unwrap().as_str(), record.error.as_deref()), (name, Some("evicted")));
+    }
+    let messages = world.sandbox.discord().messages();
+    assert_eq!(messages.len(), 2);
+    assert!(messages.iter().all(|message| message.raw.to_string().contains("notes")), "{messages:?}");
+    Ok(())
+}
+
+/// K6: a link in the run's folder could lead to what the publish stage alone can read.
+#[test]
+fn a_record_that_is_a_link_is_not_read() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    checked_out(&world)?;
+    let run = volume(&world).join("run");
+    fs::create_dir(&run)?;
+    world.credentials()?;
+    std::os::unix::fs::symlink(world.path("app-key.pem"), run.join("record.json"))?;
+    let ended = publish(&world)?;
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains("is a link"), "{}", ended.stderr);
+    let copied = fs::read_dir(&run)?.count();
+    assert_eq!(copied, 1, "nothing of it was copied");
+    Ok(())
+}
