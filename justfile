@@ -102,7 +102,7 @@ bench-start: release
     cd "${CARGO_TARGET_DIR:-target}/release"
     hyperfine --shell=none --warmup 10 --style basic true "./agent-home --version" "./agent-log --version" \
         "./branch-run --version" "./mcp-config --version" "./mint-gh-token --version" "./notify-discord --version" \
-        "./open-pr --version" "./preflight --version"
+        "./open-pr --version" "./preflight --version" "./spawn-job --version" "./agent-task --version"
 
 # How fast agent-log reads a transcript of so many MiB, redaction included, beside `jq -c .`.
 bench-log MIB="200": release
@@ -120,6 +120,10 @@ bench-overhead ROUNDS="5": release
 # How long reap-pvcs takes for ten thousand claims on a real API server, and its memory.
 bench-reap:
     cargo test --release --locked -p reap-pvcs --test it -- --nocapture ten_thousand
+
+# So many tasks at once: spawn-job beside a bare loop that makes the same calls, on an API server of its own.
+bench-spawn TASKS="1000" ROUNDS="3": release
+    cargo run --quiet --release --locked -p spawn-job --example burst -- {{ TASKS }} {{ ROUNDS }}
 
 [private]
 release:

@@ -79,6 +79,7 @@ impl JsonSchema for Amount {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
+            "minimum": 0,
             "pattern": PATTERN,
         })
     }

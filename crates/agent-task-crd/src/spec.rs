@@ -114,6 +114,8 @@ pub struct AgentTaskSpec {
     /// What the run may cost, in US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 100_000.0))]
+    // For a whole number the server takes the whole part of the minimum, 0.
+    #[x_kube(validation = Rule::new("self >= 0.01").message("must be from 0.01 to 100000"))]
     pub max_budget_usd: Option<f64>,
     /// How long the pod may take [default: the cluster's, else 1800]. The agent's own limit is a little below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,175 @@
+//! The cluster: makes what is planned, and finds what is there.
+
+use crate::plan::{Object, Plan};
+use crate::report::Outcome;
+use agent_task::{labels, names};
+use cluster_client::{fault, status};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::{Client, ResourceExt as _};
+use piece::Fault;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+/// The ConfigMap with the settings, where none are given.
+pub const SETTINGS: &str = "spawn-job";
+
+/// Its key.
+pub const SETTINGS_KEY: &str = "settings.yaml";
+
+/// Makes everything of the plan, in its order; what is there already stays as it is. In a dry run the API server checks it all
+/// and keeps nothing; the answers are returned.
+///
+/// # Errors
+/// Those of the API server, with what was to be made.
+pub async fn make(client: &Client, plan: &Plan, dry_run: bool) -> anyhow::Result<(Outcome, Vec<Object>)> {
+    let mut answers = Vec::new();
+    let mut outcome = Outcome::Existed;
+    for object in &plan.objects {
+        let namespace = plan.namespace.as_str();
+        match object {
+            Object::Volume(volume) => {
+                let answer = create(Api::all(client.clone()), volume.as_ref(), "volume", dry_run).await?;
+                answers.extend(answer.map(|volume: PersistentVolume| Object::Volume(Box::new(volume))));
+            }
+            Object::Claim(claim) => {
+                let api = Api::namespaced(client.clone(), namespace);
+                let answer = create(api, claim.as_ref(), "claim", dry_run).await?;
+                answers.extend(answer.map(|claim: PersistentVolumeClaim| Object::Claim(Box::new(claim))));
+            }
+            Object::Job(job) => {
+                let api = Api::namespaced(client.clone(), namespace);
+                match create(api.clone(), job.as_ref(), "Job", dry_run).await? {
+                    Some(job) => {
+                        outcome = Outcome::Created;
+                        answers.push(Object::Job(Box::new(job)));
+                    }
+                    None => is_the_same(&api, job).await?,
+                }
+            }
+            Object::CronJob(job) => {
+                let api = Api::namespaced(client.clone(), namespace);
+                answers.push(Object::CronJob(Box::new(apply(&api, job, dry_run).await?)));
+                outcome = Outcome::Applied;
+            }
+        }
+    }
+    Ok((outcome, answers))
+}
+
+/// `None` where it was there: whoever made it made the same, because its name says what it is. Applying it instead would
+/// turn a repetition into an error whenever the settings have changed meanwhile: a Job's pod cannot.
+async fn create<K>(api: Api<K>, object: &K, what: &str, dry_run: bool) -> anyhow::Result<Option<K>>
+where
+    K: Clone + Debug + Serialize + DeserializeOwned + kube::Resource,
+{
+    let parameters = PostParams { dry_run, field_manager: Some(labels::MANAGER.to_owned()) };
+    match api.create(&parameters, object).await {
+        Ok(made) => Ok(Some(made)),
+        Err(error) if is_there(&error) => Ok(None),
+        Err(error) => {
+            let metadata = object.meta();
+            let name = metadata.name.as_deref().unwrap_or_default();
+            let place = metadata.namespace.as_deref().map(|place| format!(" in {place}")).unwrap_or_default();
+            Err(fault(error, &format!("making the {what} {name}{place}")))
+        }
+    }
+}
+
+fn is_there(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
+}
+
+/// A Job of this name must be of this task and trigger.
+async fn is_the_same(api: &Api<Job>, wanted: &Job) -> anyhow::Result<()> {
+    let name = wanted.name_any();
+    let found = match api.get(&name).await {
+        Ok(found) => found,
+        // Gone meanwhile: it had ended.
+        Err(error) if status(&error) == Some(404) => return Ok(()),
+        Err(error) => return Err(fault(error, &format!("reading the Job {name}"))),
+    };
+    let says = |job: &Job| {
+        let trigger = job.annotations().get(labels::TRIGGER).cloned();
+        (trigger, job.annotations().get(labels::TASK).cloned(), job.labels().get(labels::ROLE).cloned())
+    };
+    if says(&found) == says(wanted) {
+        return Ok(());
+    }
+    Err(Fault::failed(format!("the Job {name} is there, and is of another task or trigger"))
+        .hint(format!("look at it: kubectl describe job {name}"))
+        .into())
+}
+
+async fn apply(api: &Api<CronJob>, job: &CronJob, dry_run: bool) -> anyhow::Result<CronJob> {
+    let parameters = PatchParams {
+        dry_run,
+        force: true,
+        field_manager: Some(labels::MANAGER.to_owned()),
+        field_validation: Some(ValidationDirective::Strict),
+    };
+    let name = job.name_any();
+    api.patch(&name, &parameters, &Patch::Apply(job))
+        .await
+        .map_err(|error| fault(error, &format!("applying the CronJob {name}")))
+}
+
+/// The settings that the chart keeps in the cluster.
+///
+/// # Errors
+/// Where they are not there, or not to be read.
+pub async fn settings(client: &Client, namespace: &str) -> anyhow::Result<String> {
+    let what = format!("reading the settings, ConfigMap {SETTINGS} in {namespace}");
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let map = match maps.get(SETTINGS).await {
+        Ok(map) => map,
+        Err(error) if status(&error) == Some(404) => {
+            return Err(Fault::usage(format!("{what}: there is none"))
+                .hint("install the chart, or give --config FILE with at least: image: REGISTRY/IMAGE:TAG")
+                .into());
+        }
+        Err(error) => return Err(fault(error, &what)),
+    };
+    map.data
+        .and_then(|mut data| data.remove(SETTINGS_KEY))
+        .ok_or_else(|| Fault::usage(format!("{what}: it has no key {SETTINGS_KEY}")).into())
+}
+
+/// The claim of a run: its own, or of a scheduled run the one that its pod came with.
+///
+/// # Errors
+/// Where there is none.
+pub async fn claim_of(client: &Client, namespace: &str, run: &str) -> anyhow::Result<PersistentVolumeClaim> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let what = format!("looking for the volume of run {run} in {namespace}");
+    match claims.get(&names::claim(run)).await {
+        Ok(claim) => return Ok(claim),
+        Err(error) if status(&error) == Some(404) => {}
+        Err(error) => return Err(fault(error, &what)),
+    }
+    let pods = pods_of(client, namespace, run).await?;
+    for pod in pods {
+        match claims.get(&format!("{}-workspace", pod.name_any())).await {
+            Ok(claim) => return Ok(claim),
+            Err(error) if status(&error) == Some(404) => {}
+            Err(error) => return Err(fault(error, &what)),
+        }
+    }
+    Err(Fault::failed(format!("{what}: there is none"))
+        .hint("a run that only reads has none, nor has one in mode ephemeral; else it was deleted")
+        .into())
+}
+
+/// The pods of a Job.
+///
+/// # Errors
+/// Those of the API server.
+pub async fn pods_of(client: &Client, namespace: &str, job: &str) -> anyhow::Result<Vec<Pod>> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let selected = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+    let listed =
+        pods.list(&selected).await.map_err(|error| fault(error, &format!("listing the pods of {job}")))?;
+    Ok(listed.items)
+}

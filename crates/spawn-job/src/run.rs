@@ -1,0 +1,210 @@
+//! The program: stdin to reports.
+
+use crate::args::{Args, DryRun, Stage};
+use crate::manifest;
+use crate::plan::{self, Plan};
+use crate::report::{self, Outcome, Report};
+use crate::settings::Settings;
+use crate::{cluster, follow};
+use agent_task::Exit;
+use agent_task_crd::AgentTask;
+use anyhow::Context as _;
+use futures::{StreamExt as _, stream};
+use kube::{Client, ResourceExt as _};
+use piece::{Fault, output};
+use std::io::{IsTerminal as _, Read as _, Write as _};
+
+const EXAMPLE: &str = "spawn-job <task.yaml";
+
+/// Where tasks are that name no namespace.
+const NAMESPACE: &str = "ai-agents";
+
+/// So many tasks are made at once: the API server answers several as fast as one.
+const AT_ONCE: usize = 16;
+
+/// Runs the program.
+///
+/// # Errors
+/// Usage faults, where nothing was made; failures of single tasks are in their reports.
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    match args.stage {
+        Stage::All => {
+            if args.run.is_some() {
+                return Err(Fault::usage("--run goes with --stage publish").into());
+            }
+            let tasks = tasks()?;
+            runtime.block_on(spawn(args, tasks))
+        }
+        Stage::Publish => runtime.block_on(salvage(args)),
+    }
+}
+
+/// The tasks on stdin: all of them are right, or nothing is made.
+fn tasks() -> anyhow::Result<Vec<AgentTask>> {
+    let mut stdin = std::io::stdin();
+    let expected = |what: &str| {
+        Fault::usage(format!("expected AgentTasks on stdin, which is {what}"))
+            .hint(format!("as in: {EXAMPLE}"))
+    };
+    if stdin.is_terminal() {
+        return Err(expected("a terminal").into());
+    }
+    let mut text = String::new();
+    stdin.read_to_string(&mut text).context(Fault::usage("stdin is no text"))?;
+    let read = manifest::read(&text).map_err(|wrong| expected(&format!("something else: {wrong}")))?;
+    if read.is_empty() {
+        return Err(expected("empty").into());
+    }
+    let (tasks, wrong): (Vec<_>, Vec<_>) = read.into_iter().partition(Result::is_ok);
+    let wrong: Vec<_> = wrong.into_iter().filter_map(Result::err).collect();
+    if wrong.is_empty() {
+        return Ok(tasks.into_iter().flatten().collect());
+    }
+    for wrong in &wrong {
+        output::line(&Report::nothing(&wrong.place, wrong.why.clone()))?;
+    }
+    let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    Err(Fault::usage(format!("nothing was made: {}", all.join("\n  ")))
+        .hint("kubectl explain agenttask.spec shows every field")
+        .into())
+}
+
+async fn spawn(args: Args, tasks: Vec<AgentTask>) -> anyhow::Result<Exit> {
+    if args.follow && tasks.len() != 1 {
+        return Err(Fault::usage(format!("--follow shows one run, and there are {} tasks", tasks.len()))
+            .hint("--wait waits for several")
+            .into());
+    }
+    for task in &tasks {
+        if let (Some(asked), Some(own)) = (&args.namespace, task.namespace())
+            && *asked != own
+        {
+            return Err(
+                Fault::usage(format!("the task {} is in {own}, not in {asked}", task.name_any())).into()
+            );
+        }
+    }
+    let default = args.namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned());
+    let client = match args.dry_run {
+        Some(DryRun::Client) if args.config.is_some() => None,
+        _ => Some(cluster_client::connect(Some(&default)).await?),
+    };
+    let settings = settings(&args, client.as_ref(), &default).await?;
+    let plans = tasks.iter().map(|task| {
+        let namespace = task.namespace().unwrap_or_else(|| default.clone());
+        let trigger = args.trigger.clone().unwrap_or_else(|| manifest::trigger(task));
+        let plan = plan::plan(task, &settings, &namespace, &trigger);
+        (task, plan)
+    });
+    let mut reports = Vec::new();
+    let mut made = stream::iter(plans)
+        .map(|(task, plan)| {
+            let (args, client) = (&args, client.as_ref());
+            async move {
+                match plan {
+                    Ok(plan) => one(args, client, task, &plan).await,
+                    Err(plan::Impossible(why)) => Report::nothing(&task.name_any(), why),
+                }
+            }
+        })
+        .buffered(AT_ONCE);
+    while let Some(report) = made.next().await {
+        tell(&report)?;
+        reports.push(Report { objects: Vec::new(), ..report });
+    }
+    Ok(report::exit(&reports))
+}
+
+fn tell(report: &Report) -> anyhow::Result<()> {
+    if let Some(error) = &report.error {
+        // stderr gone: the report tells.
+        let _ = writeln!(std::io::stderr(), "spawn-job: {}: {error}", report.task);
+        if let Some(hint) = &report.hint {
+            let _ = writeln!(std::io::stderr(), "hint: {hint}");
+        }
+    }
+    output::line(report)
+}
+
+async fn one(args: &Args, client: Option<&Client>, task: &AgentTask, plan: &Plan) -> Report {
+    let Some(client) = client.filter(|_| args.dry_run != Some(DryRun::Client)) else {
+        return Report { objects: plan.objects.clone(), ..Report::of(plan, Outcome::Planned) };
+    };
+    let dry_run = args.dry_run.is_some();
+    // The Job may be gone by now: what the status says of it stands longer.
+    let ran = task.status.as_ref().is_some_and(|status| status.job_name.as_ref() == Some(&plan.job));
+    if ran && plan.run.is_some() && !dry_run && !args.wait && !args.follow {
+        return Report::of(plan, Outcome::Existed);
+    }
+    let report = match cluster::make(client, plan, dry_run).await {
+        Ok((_, objects)) if dry_run => Report { objects, ..Report::of(plan, Outcome::Planned) },
+        Ok((outcome, _)) => Report::of(plan, outcome),
+        Err(error) => return Report::of(plan, Outcome::Failed).failed(&error),
+    };
+    if !(args.wait || args.follow) || plan.run.is_none() {
+        return report;
+    }
+    ended(args, client, plan, report).await
+}
+
+async fn ended(args: &Args, client: &Client, plan: &Plan, report: Report) -> Report {
+    match follow::until_ended(client, plan, args.wait_timeout, args.follow).await {
+        Ok(follow::Ended { record, error, exit }) => {
+            let result = if exit == Exit::Done { report.result } else { Outcome::Failed };
+            Report { record, error, exit, result, ..report }
+        }
+        Err(error) => report.failed(&error),
+    }
+}
+
+async fn settings(args: &Args, client: Option<&Client>, namespace: &str) -> anyhow::Result<Settings> {
+    let (origin, yaml) = match (&args.config, client) {
+        (Some(file), _) => {
+            let origin = file.display().to_string();
+            let yaml = std::fs::read_to_string(file)
+                .with_context(|| Fault::usage(format!("cannot read the settings from {origin}")))?;
+            (origin, yaml)
+        }
+        (None, Some(client)) => (
+            format!("the ConfigMap {} in {namespace}", cluster::SETTINGS),
+            cluster::settings(client, namespace).await?,
+        ),
+        (None, None) => return Err(Fault::usage("there are no settings").hint("give --config FILE").into()),
+    };
+    Settings::read(&yaml).map_err(|why| {
+        Fault::usage(format!("the settings are wrong, {origin}: {why}"))
+            .hint("the least is: image: REGISTRY/IMAGE:TAG")
+            .into()
+    })
+}
+
+async fn salvage(args: Args) -> anyhow::Result<Exit> {
+    let run = args.run.clone().unwrap_or_default();
+    let namespace = args.namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned());
+    let client = cluster_client::connect(Some(&namespace)).await?;
+    let settings = settings(&args, Some(&client), &namespace).await?;
+    let claim = cluster::claim_of(&client, &namespace, &run).await?;
+    let plan = plan::salvage(&run, &claim, &settings, &namespace, &args.reason);
+    let report = match args.dry_run {
+        Some(DryRun::Client) => {
+            Report { objects: plan.objects.clone(), ..Report::of(&plan, Outcome::Planned) }
+        }
+        dry_run => match cluster::make(&client, &plan, dry_run.is_some()).await {
+            Ok((_, objects)) if dry_run.is_some() => {
+                Report { objects, ..Report::of(&plan, Outcome::Planned) }
+            }
+            Ok((outcome, _)) if args.wait || args.follow => {
+                ended(&args, &client, &plan, Report::of(&plan, outcome)).await
+            }
+            Ok((outcome, _)) => Report::of(&plan, outcome),
+            Err(error) => Report::of(&plan, Outcome::Failed).failed(&error),
+        },
+    };
+    tell(&report)?;
+    Ok(report.exit)
+}

@@ -1,0 +1,424 @@
+use crate::api_resource::cluster;
+use cluster::Cluster;
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+struct Ended {
+    code: Option<i32>,
+    lines: Vec<Value>,
+    stderr: String,
+}
+
+/// A namespace that holds its pods to Pod Security "restricted", and the settings of a chart.
+struct Place {
+    cluster: &'static Cluster,
+    namespace: String,
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(purpose: &str, more: &str) -> Self {
+        let cluster = cluster();
+        let namespace = cluster.namespace(purpose).unwrap();
+        let level = "pod-security.kubernetes.io/enforce=restricted";
+        cluster.kubectl(&["label", "namespace", &namespace, level]).unwrap();
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "agent-run", "namespace": namespace}});
+        cluster.apply(&account.to_string()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let settings = format!("image: pressrun.test/none:1\nrepository: octo/blog\n{more}");
+        std::fs::write(folder.path().join("settings.yaml"), settings).unwrap();
+        Self { cluster, namespace, folder }
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.path().join("settings.yaml")
+    }
+
+    fn start(&self, kubeconfig: &Path, arguments: &[&str], stdin: &str) -> Child {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_spawn-job"))
+            .args(["--namespace", &self.namespace])
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("KUBECONFIG", kubeconfig)
+            .env("SPAWN_JOB_CONFIG", self.settings())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        // One that is killed reads nothing.
+        let _ = pipe.write_all(stdin.as_bytes());
+        child
+    }
+
+    fn spawn(&self, arguments: &[&str], stdin: &str) -> Ended {
+        ended(self.start(self.cluster.kubeconfig(), arguments, stdin))
+    }
+
+    fn list(&self, kind: &str) -> Vec<Value> {
+        let found = self.cluster.get(&[kind, "--namespace", &self.namespace]).unwrap();
+        found["items"].as_array().unwrap().clone()
+    }
+
+    /// The kubeconfig of someone who may do what this role says.
+    fn with_rules(&self, name: &str, rules: &[&str]) -> PathBuf {
+        let namespace = ["--namespace", self.namespace.as_str()];
+        let kubectl =
+            |arguments: &[&str]| self.cluster.kubectl(&[arguments, &namespace[..]].concat()).unwrap();
+        kubectl(&["create", "serviceaccount", name]);
+        kubectl(&[&["create", "role", name][..], rules].concat());
+        let subject = format!("--serviceaccount={}:{name}", self.namespace);
+        kubectl(&["create", "rolebinding", name, &format!("--role={name}"), &subject]);
+        let token = kubectl(&["create", "token", name]);
+        let mut config: Value = serde_json::from_str(
+            &self.cluster.kubectl(&["config", "view", "--raw", "--output=json"]).unwrap(),
+        )
+        .unwrap();
+        config["users"][0]["user"] = json!({"token": token.trim()});
+        let path = self.folder.path().join(format!("{name}.kubeconfig"));
+        std::fs::write(&path, config.to_string()).unwrap();
+        path
+    }
+}
+
+fn ended(child: Child) -> Ended {
+    let output = child.wait_with_output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    Ended {
+        code: output.status.code(),
+        lines: stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn task(name: &str, changes: Value) -> String {
+    let mut spec = json!({"agent": "publisher", "prompt": "Say $(HOME) \"it's\" `id`\n\u{e9}\u{1f600} $("});
+    for (name, value) in changes.as_object().unwrap() {
+        spec[name] = value.clone();
+    }
+    let task = json!({"apiVersion": "agents.kyle.pericak.com/v1alpha1", "kind": "AgentTask", "metadata": {"name": name}, "spec": spec});
+    format!("{task}\n")
+}
+
+/// K3, K4, K7, K15
+#[test]
+fn a_task_alone_becomes_a_job_whose_pod_a_restricted_namespace_takes() {
+    let place = Place::new("one", "");
+    let ended = place.spawn(&[], &task("manual", json!({})));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let [report] = &ended.lines[..] else { panic!("one line: {:?}", ended.lines) };
+    assert_eq!(report["result"], "created");
+    let [job] = &place.list("jobs")[..] else { panic!("one Job") };
+    assert_eq!(job["metadata"]["name"], report["job"]);
+    let [claim] = &place.list("persistentvolumeclaims")[..] else { panic!("one claim") };
+    assert_eq!(claim["metadata"]["name"], report["claim"]);
+    // The controller makes the pod: admission has taken it, with its labels.
+    let selector = format!("batch.kubernetes.io/job-name={}", report["job"].as_str().unwrap());
+    let wait = [
+        "wait",
+        "pod",
+        "--for=create",
+        "--timeout=60s",
+        "--namespace",
+        &place.namespace,
+        "--selector",
+        &selector,
+    ];
+    place.cluster.kubectl(&wait).unwrap_or_else(|error| {
+        panic!(
+            "{error:#}\n{}",
+            place.cluster.kubectl(&["get", "events", "--namespace", &place.namespace]).unwrap()
+        )
+    });
+    let [pod] = &place.list("pods")[..] else { panic!("one pod") };
+    assert_eq!(pod["metadata"]["labels"]["agents.kyle.pericak.com/agent"], "publisher");
+    assert_eq!(pod["spec"]["activeDeadlineSeconds"], 1800);
+
+    let again = place.spawn(&[], &task("manual", json!({})));
+    assert_eq!((again.code, &again.lines[0]["result"]), (Some(0), &"existed".into()), "{}", again.stderr);
+}
+
+/// K4, K7, K10, K15: what the API server checks of every form, unknown fields included.
+#[test]
+fn the_server_takes_every_form_of_a_task() {
+    let place = Place::new(
+        "forms",
+        "certificateAuthority: {configMap: ca}\ntolerations: [{key: agents, operator: Exists}]",
+    );
+    let schedule =
+        json!({"trigger": "scheduled", "schedule": "*/5 8-18 * * MON-FRI", "timeZone": "America/Toronto"});
+    let mut scheduled_reader = schedule.clone();
+    scheduled_reader["readOnly"] = json!(true);
+    let forms = [
+        json!({"readOnly": true, "githubRead": true}),
+        json!({"workspace": {"mode": "hostPath"}}),
+        json!({"workspace": {"mode": "ephemeral"}, "mcpServers": {"docs": {"type": "http", "url": "https://example.org"}}}),
+        schedule,
+        scheduled_reader,
+        json!({"suspend": true, "labels": {"kueue.x-k8s.io/queue-name": "agents"}, "timeoutSeconds": 86_400, "runtime": "opencode"}),
+    ];
+    let manifests: String =
+        forms.iter().enumerate().map(|(at, form)| task(&format!("form-{at}"), form.clone())).collect();
+    let ended = place.spawn(&["--dry-run=server"], &manifests);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.lines.len(), forms.len());
+    for line in &ended.lines {
+        assert_eq!(line["result"], "planned");
+        for object in line["objects"].as_array().unwrap() {
+            assert!(object["metadata"]["uid"].is_string(), "the server's answer: {object}");
+            // Not a field is unknown to it; and the pod by itself is taken by a restricted namespace.
+            let mut object = object.clone();
+            let mut sent = json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "spec": object["spec"].take()});
+            sent["metadata"] = json!({"generateName": "x-", "namespace": object["metadata"]["namespace"]});
+            if sent["kind"] == "Job" {
+                let template = &sent["spec"]["template"];
+                let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]});
+                pod["metadata"] = json!({"generateName": "x-", "namespace": place.namespace, "annotations": template["metadata"]["annotations"]});
+                let create = ["create", "--dry-run=server", "--validate=strict", "--filename=-"];
+                let taken = place.cluster.kubectl_reading(&create, &pod.to_string());
+                let host_path = line["task"] == "form-1";
+                // In mode hostPath one container is root's, and says so.
+                match taken {
+                    Ok(_) => assert!(!host_path),
+                    Err(error) => {
+                        let error = format!("{error:#}");
+                        assert!(
+                            host_path && error.contains("PodSecurity") && error.contains("prepare"),
+                            "{line}: {error}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(
+        (place.list("jobs").len(), place.list("cronjobs").len(), place.list("persistentvolumeclaims").len()),
+        (0, 0, 0)
+    );
+
+    let ended = place.spawn(&[], &manifests);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let results: Vec<_> = ended.lines.iter().map(|line| line["result"].as_str().unwrap()).collect();
+    assert_eq!(results, ["created", "created", "created", "applied", "applied", "created"]);
+    let claims = place.list("persistentvolumeclaims");
+    let mut names: Vec<_> = claims.iter().map(|claim| claim["metadata"]["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names[0], "agent-workspace");
+    assert_eq!(names.len(), 3);
+    // A schedule follows its task.
+    let changed = json!({"trigger": "scheduled", "schedule": "0 9 * * *", "suspend": true});
+    let ended = place.spawn(&[], &task("form-3", changed));
+    assert_eq!(ended.lines[0]["result"], "applied", "{}", ended.stderr);
+}
+
+/// K11
+#[test]
+fn fifty_at_once_make_one_job_and_one_volume() {
+    let place = Place::new("fifty", "");
+    let manifest = task("manual", json!({}));
+    let children: Vec<_> = (0..50).map(|_| place.start(place.cluster.kubeconfig(), &[], &manifest)).collect();
+    let reports: Vec<Ended> = children.into_iter().map(ended).collect();
+    let created = reports.iter().filter(|ended| ended.lines[0]["result"] == "created").count();
+    for ended in &reports {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+    assert_eq!(created, 1);
+    assert_eq!((place.list("jobs").len(), place.list("persistentvolumeclaims").len()), (1, 1));
+}
+
+/// K11
+#[test]
+fn killed_between_any_two_calls_the_next_one_finishes() {
+    let place = Place::new("killed", "");
+    let manifest: String =
+        (0..4).map(|at| task(&format!("manual-{at}"), json!({"workspace": {"mode": "hostPath"}}))).collect();
+    let mut cut = 0;
+    // From before the first call to after the last one.
+    for round in 0..30 {
+        let mut child = place.start(place.cluster.kubeconfig(), &[], &manifest);
+        std::thread::sleep(Duration::from_millis(10 * round));
+        if child.try_wait().unwrap().is_none() {
+            cut += 1;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(cut > 0, "none was cut short");
+    let last = place.spawn(&[], &manifest);
+    assert_eq!(last.code, Some(0), "{}", last.stderr);
+    assert_eq!((place.list("jobs").len(), place.list("persistentvolumeclaims").len()), (4, 4));
+    let volumes = place.cluster.get(&["persistentvolumes"]).unwrap();
+    let ours = volumes["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|volume| volume["spec"]["claimRef"]["namespace"] == place.namespace.as_str());
+    assert_eq!(ours.count(), 4);
+    // And from each state that a cut leaves.
+    for kind in ["jobs", "persistentvolumeclaims"] {
+        place
+            .cluster
+            .kubectl(&["delete", kind, "--all", "--wait=false", "--namespace", &place.namespace])
+            .unwrap();
+        if kind == "jobs" {
+            let again = place.spawn(&[], &manifest);
+            assert!(again.lines.iter().all(|line| line["result"] == "created"), "{:?}", again.lines);
+            assert_eq!((place.list("jobs").len(), place.list("persistentvolumeclaims").len()), (4, 4));
+        }
+    }
+}
+
+/// K11: a name is no proof.
+#[test]
+fn another_tasks_job_is_not_taken_for_this_ones() {
+    let place = Place::new("other", "");
+    let manifest = task("manual", json!({}));
+    let planned = place.spawn(&["--dry-run=client"], &manifest);
+    let job = planned.lines[0]["job"].as_str().unwrap();
+    place
+        .cluster
+        .kubectl(&["create", "job", job, "--image=pressrun.test/none:1", "--namespace", &place.namespace])
+        .unwrap();
+    let ended = place.spawn(&[], &manifest);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("is of another task or trigger"), "{}", ended.stderr);
+}
+
+/// K15
+#[test]
+fn what_the_server_refuses_is_told_with_what_to_do() {
+    let place = Place::new("refused", "");
+    let manifest = task("manual", json!({}));
+
+    let reader = place.with_rules("reader", &["--verb=get,list", "--resource=jobs.batch"]);
+    let ended = self::ended(place.start(&reader, &[], &manifest));
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("making the claim agent-ws-publisher-") && ended.stderr.contains("forbidden")
+    );
+    assert!(ended.stderr.contains("hint: ") && ended.lines[0]["hint"].is_string());
+
+    place
+        .cluster
+        .kubectl(&["create", "quota", "small", "--hard=count/jobs.batch=0", "--namespace", &place.namespace])
+        .unwrap();
+    let limit = std::time::Instant::now() + Duration::from_secs(30);
+    let ended = loop {
+        // The quota is in force when its controller has counted.
+        let ended = place.spawn(&[], &task(&format!("quota-{}", limit.elapsed().as_nanos()), json!({})));
+        if ended.code != Some(0) || std::time::Instant::now() > limit {
+            break ended;
+        }
+    };
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("exceeded quota") && ended.stderr.contains("making the Job"),
+        "{}",
+        ended.stderr
+    );
+
+    let nowhere = place.spawn(&["--config", "/dev/null"], &manifest);
+    assert!(
+        nowhere.code == Some(2) && nowhere.stderr.contains("the settings are wrong"),
+        "{}",
+        nowhere.stderr
+    );
+
+    // Nobody listens there.
+    let config = std::fs::read_to_string(place.cluster.kubeconfig())
+        .unwrap()
+        .replace(place.cluster.server(), "https://127.0.0.1:9");
+    let path = place.folder.path().join("nobody.kubeconfig");
+    std::fs::write(&path, config).unwrap();
+    let ended = self::ended(place.start(&path, &[], &manifest));
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the API server cannot be reached"), "{}", ended.stderr);
+}
+
+/// K15: the chart's settings, where none are given.
+#[test]
+fn the_settings_are_the_charts() {
+    let place = Place::new("settings", "");
+    let manifest = task("manual", json!({}));
+    let without = |arguments: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_spawn-job"));
+        child.env_clear().env("HOME", place.folder.path()).env("KUBECONFIG", place.cluster.kubeconfig());
+        child.args(["--namespace", &place.namespace]).args(arguments);
+        let mut child =
+            child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
+        ended(child)
+    };
+    let none = without(&[]);
+    assert_eq!(none.code, Some(2));
+    assert!(
+        none.stderr.contains("ConfigMap spawn-job in settings-") && none.stderr.contains("install the chart"),
+        "{}",
+        none.stderr
+    );
+    let file = format!("--from-file=settings.yaml={}", place.settings().display());
+    place
+        .cluster
+        .kubectl(&["create", "configmap", "spawn-job", &file, "--namespace", &place.namespace])
+        .unwrap();
+    assert_eq!(without(&[]).lines[0]["result"], "created");
+}
+
+/// K16
+#[test]
+fn a_killed_run_gets_one_job_that_publishes_its_volume() {
+    let place = Place::new("salvage", "");
+    let made = place.spawn(&[], &task("manual", json!({"base": "trunk"})));
+    let run = made.lines[0]["run"].as_str().unwrap();
+    let arguments = ["--stage", "publish", "--run", run, "--reason", "out of memory: $(id)"];
+    let first = place.spawn(&arguments, "");
+    assert_eq!((first.code, &first.lines[0]["result"]), (Some(0), &"created".into()), "{}", first.stderr);
+    assert_eq!(place.spawn(&arguments, "").lines[0]["result"], "existed");
+    let job = place.cluster.get(&["job", &format!("save-{run}"), "--namespace", &place.namespace]).unwrap();
+    let pod = &job["spec"]["template"];
+    assert_eq!(pod["metadata"]["labels"]["agents.kyle.pericak.com/agent"], "publisher");
+    let volumes = pod["spec"]["volumes"].as_array().unwrap();
+    assert!(
+        volumes
+            .iter()
+            .any(|volume| volume["persistentVolumeClaim"]["claimName"] == format!("agent-ws-{run}"))
+    );
+    assert!(pod["spec"]["initContainers"][0]["env"].to_string().contains("out of memory: $$(id)"));
+    assert!(pod["spec"]["containers"][0]["args"].to_string().contains("trunk"));
+
+    let ended = place.spawn(&["--stage", "publish", "--run", "publisher-000000000000"], "");
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("looking for the volume of run publisher-000000000000"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// K15: the pod that cannot start says why.
+#[test]
+fn waiting_ends_with_how_the_job_ended() {
+    let place = Place::new("wait", "");
+    let manifest = task("manual", json!({}));
+    let child = place.start(place.cluster.kubeconfig(), &["--wait"], &manifest);
+    // No node here: the test ends the Job as a controller would.
+    let name = loop {
+        if let [job] = &place.list("jobs")[..] {
+            break job["metadata"]["name"].as_str().unwrap().to_owned();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    place.cluster.kubectl(&["delete", "job", &name, "--namespace", &place.namespace]).unwrap();
+    let ended = self::ended(child);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("the Job {name} is gone")), "{}", ended.stderr);
+
+    let late = place.spawn(&["--wait", "--wait-timeout", "2s"], &task("late", json!({})));
+    assert_eq!(late.code, Some(3), "{}", late.stderr);
+    assert_eq!(late.lines[0]["result"], "failed");
+}

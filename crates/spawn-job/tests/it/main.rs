@@ -1,0 +1,12 @@
+//! `spawn-job` from outside, without a cluster and with the real API server.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests that fails fails the test")]
+
+/// The custom resource, as the real API server takes it.
+mod api_resource;
+/// Jobs on the real API server.
+mod api_spawn;
+/// The program: what it reads, refuses and prints.
+mod command;
+/// What a task becomes.
+mod plan;
