@@ -75,7 +75,8 @@ impl Made {
         limit: Duration,
         done: impl Fn(&Pod) -> Option<T>,
     ) -> anyhow::Result<T> {
-        let condition = |pod: Option<&Pod>| pod.is_some_and(|pod| done(pod).is_some() || has_ended(pod));
+        let condition =
+            |pod: Option<&Pod>| pod.is_some_and(|pod| done(pod).is_some() || has_ended(pod) || is_stuck(pod));
         let waited = tokio::time::timeout(limit, await_condition(self.pods.clone(), name, condition)).await;
         let pod = match waited {
             Ok(Ok(pod)) => pod.with_context(|| Fault::retry(format!("the pod {name} was deleted")))?,
@@ -135,6 +136,16 @@ fn connect(name: &str, addresses: &[IpAddr]) -> Vec<String> {
 fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether a container waits for something that does not come by waiting.
+fn is_stuck(pod: &Pod) -> bool {
+    const STUCK: [&str; 4] =
+        ["ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"];
+    containers(pod).iter().any(|container| {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        waiting.and_then(|waiting| waiting.reason.as_deref()).is_some_and(|reason| STUCK.contains(&reason))
+    })
 }
 
 fn containers(pod: &Pod) -> &[ContainerStatus] {

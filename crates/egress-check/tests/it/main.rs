@@ -1,8 +1,10 @@
-//! The built binary: alone, and with real packets in network namespaces.
+//! The built binary: alone, with real packets in network namespaces, and in pods of a real cluster.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 /// What needs no cluster: help, completions, the policy, arguments.
 mod alone;
+/// On a cluster whose network enforces NetworkPolicy, or does not.
+mod node;
 /// Probes across a router that filters, or does not.
 mod packets;
