@@ -394,6 +394,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn git_speaks_the_servers_protocol_and_no_other() {
+        let helper = Helper { command: "!false".to_owned(), environment: Vec::new() };
+        let redactor: &'static Redactor = Box::leak(Box::new(Redactor::new([])));
+        let url = Url::parse("https://github.com/octo/blog.git").unwrap();
+        let remote = Remote::new(url, helper, redactor, None).unwrap();
+        remote.lay_out(Path::new("/nowhere"), None, &"a".repeat(40)).unwrap();
+        let mark = remote.folder.path().join("ran");
+        let other = remote.folder.path().join("other.git");
+        git2::Repository::init_bare(&other).unwrap();
+        for url in [
+            format!("ext::sh -c 'touch {}'", mark.display()),
+            format!("file://{}", other.display()),
+            other.display().to_string(),
+            "ssh://127.0.0.1/octo/blog".to_owned(),
+            "git://127.0.0.1/octo/blog".to_owned(),
+            "http://127.0.0.1/octo/blog".to_owned(),
+        ] {
+            let answer = remote.git(&["ls-remote", &url]).unwrap();
+            assert!(!answer.success && answer.stderr.contains("not allowed"), "{url}: {}", answer.stderr);
+        }
+        assert!(!mark.exists());
+    }
+
+    #[test]
     fn values_and_words_are_quoted() {
         assert_eq!(quoted(r#"!'a b' "c" \d"#), r#""!'a b' \"c\" \\d""#);
         assert_eq!(shell_word("it's"), r"'it'\''s'");

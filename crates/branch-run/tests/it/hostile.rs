@@ -322,6 +322,44 @@ fn a_commit_graph_that_lies_about_parents_is_not_believed() {
 }
 
 #[test]
+fn an_index_over_packs_that_lies_about_objects_is_not_believed() {
+    let published = Published::new();
+    let place = &published.place;
+    let mut record = published.record("echo x >new");
+    let (branch, head) = (record.branch.clone().unwrap(), record.head.clone().unwrap());
+    let lonely = orphan(place, &head, "other");
+    place.git(["branch", "lonely", &lonely]);
+    place.git(["repack", "-a", "-d", "--quiet"]);
+    place.git(["multi-pack-index", "write"]);
+    // Its tip is checked against its name, what is before it is not: there the head's content stands for the one without a
+    // parent.
+    let tip = place.git(["commit-tree", "-m", "tip", "-p", &lonely, &format!("{head}^{{tree}}")]);
+    let index = place.work().join(".git/objects/pack/multi-pack-index");
+    let mut bytes = std::fs::read(&index).unwrap();
+    let number = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let chunk = |bytes: &[u8], name: &[u8]| {
+        let entries = bytes[12..].chunks(12).take_while(|entry| entry[..4] != [0; 4]);
+        let entry = entries.into_iter().find(|entry| entry[..4] == *name).unwrap();
+        number(entry, 8)
+    };
+    let (names, offsets) = (chunk(&bytes, b"OIDL"), chunk(&bytes, b"OOFF"));
+    let place_of = |bytes: &[u8], commit: &str| {
+        let ids =
+            bytes[names..].chunks(20).map(|id| id.iter().map(|b| format!("{b:02x}")).collect::<String>());
+        ids.into_iter().position(|id| id == commit).unwrap() * 8 + offsets
+    };
+    let (from, to) = (place_of(&bytes, &head), place_of(&bytes, &lonely));
+    bytes.copy_within(from..from + 8, to);
+    std::fs::remove_file(&index).unwrap();
+    std::fs::write(&index, bytes).unwrap();
+    place.git(["branch", "--force", &branch, &tip]);
+    let main = place.git(["rev-parse", "main"]);
+    assert_eq!(place.git(["merge-base", &tip, "main"]), main, "an ordinary git believes it");
+    record.base_commit = None;
+    refused(&published, &record, "no history in common");
+}
+
+#[test]
 fn a_repository_that_is_elsewhere_is_refused() {
     let published = Published::new();
     let place = &published.place;
@@ -354,9 +392,9 @@ fn a_repository_that_is_elsewhere_is_refused() {
 
 /// A file is read in pieces by everything that touches it: with less memory than it has bytes. The kernel sees to it.
 #[test]
-fn a_large_file_is_pushed_in_little_memory() {
+fn an_object_of_a_gibibyte_is_pushed_in_little_memory() {
     let published = Published::new();
-    let record = published.record("yes 'a line of a large file' | head -c 100663296 >large");
+    let record = published.record("yes 'a line of a large file' | head -c 1073741824 >large");
     let input = published.place.path("record.json");
     std::fs::write(&input, serde_json::to_vec(&record).unwrap()).unwrap();
     let limited = published.command(&published.place);
