@@ -12,7 +12,7 @@ pub mod overlays;
 pub mod records;
 pub mod redaction;
 
-mod decoded;
+mod written;
 
 use agent_task::Secret;
 use redact::Redactor;

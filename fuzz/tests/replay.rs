@@ -4,7 +4,7 @@
 use std::path::Path;
 
 /// How many mutants of a seed are tried.
-const MUTANTS: u64 = 200;
+const MUTANTS: u64 = 100;
 
 /// SplitMix64: the same numbers everywhere.
 fn random(state: &mut u64) -> usize {

@@ -1,5 +1,7 @@
 use agent_task::Outcome;
 use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use e2e::World;
 use sandbox::{Request, Scenario, Trap};
 use serde_json::{Value, json};
@@ -299,6 +301,56 @@ fn a_secret_that_the_agent_has_written_down_is_not_published() -> anyhow::Result
     let told = message.raw.to_string();
     assert!(told.contains("Stage: push") && told.contains("content/posts/leak.md"), "{told}");
     assert!(!told.contains(&token) && !ended.stderr.contains(&token));
+    Ok(())
+}
+
+/// P6, P7, P8: what an agent says of its secrets, in any form, comes out nowhere: not in what is printed, published, told or kept.
+#[test]
+fn what_an_agent_tells_of_its_secrets_comes_out_nowhere() -> anyhow::Result<()> {
+    let sandbox = World::without_scenario()?.sandbox;
+    let (token, webhook) = (sandbox.model().token(), sandbox.discord().webhook_url_real());
+    let escaped = webhook.replace('/', "\\/");
+    let encoded = webhook.replace(':', "%3A").replace('/', "%2F");
+    let in_base64 = ["", "x", "xy"].map(|before| STANDARD.encode(format!("{before}{token}{before}")));
+    let told = format!("{token} {escaped} {encoded} {}", in_base64.join(" "));
+    let turns = json!([
+        { "text": told, "calls": [{ "tool": "Write", "input": { "file_path": "content/posts/x.md", "content": "x\n" } }] },
+        { "text": format!("{told}\n\nVERDICT: FAIL: it says {token} and {}", in_base64[1]) },
+    ]);
+    let agent = json!({ "name": "main", "marker": "of this blog.", "turns": turns });
+    let world = World::playing(serde_json::from_value(json!({ "agents": [agent] }))?)?;
+    assert_eq!(
+        (&token, &webhook),
+        (&world.sandbox.model().token(), &world.sandbox.discord().webhook_url_real()),
+        "those that the run has"
+    );
+    let ended = world.publish(&["--agent", "writer", "A post"])?;
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let record = ended.record()?;
+    assert_eq!(record.outcome, Outcome::Rejected, "{:?}", record.error);
+
+    let [pull] = &world.sandbox.github().pull_requests("octo/blog")[..] else { panic!("one pull request") };
+    let [message] = &world.sandbox.discord().messages()[..] else { panic!("one message") };
+    let said = ended.lines.iter().map(Value::to_string).collect::<String>();
+    let texts = [said, ended.stderr.clone(), pull.title.clone(), pull.body.clone(), message.raw.to_string()];
+    assert!(texts.iter().filter(|text| text.contains("[redacted:CLAUDE_CODE_OAUTH_TOKEN]")).count() >= 4);
+    let path = webhook.rsplit('/').next().unwrap_or_default();
+    // Of what stands in base64 the ends depend on what is beside it.
+    let secrets: Vec<&str> =
+        [token.as_str(), path].into_iter().chain(in_base64.iter().map(|text| &text[4..40])).collect();
+    for secret in secrets {
+        for text in &texts {
+            assert!(!text.contains(secret), "'{secret}' in {text}");
+        }
+        for folder in
+            [world.run_dir(), world.clone_path(), world.remote.clone(), world.path("home"), world.path("tmp")]
+        {
+            // Less what the CLI itself keeps of a session, to resume it: who can read that has the run's own folder.
+            let mut grep = world.command("grep");
+            let found = grep.args(["-rlaF", "--exclude-dir=projects", "--", secret]).arg(&folder).output()?;
+            assert_eq!(String::from_utf8_lossy(&found.stdout), "", "'{secret}' stands in a file");
+        }
+    }
     Ok(())
 }
 
