@@ -1,5 +1,5 @@
 use crate::place::{Place, Ran};
-use crate::pushing::{Published, REPOSITORY, piped};
+use crate::pushing::{Published, REPOSITORY, given, piped};
 use agent_task::{Outcome, RunRecord};
 use sandbox::{Fault, How, Service, Trap};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -388,6 +388,50 @@ fn a_repository_that_is_elsewhere_is_refused() {
     std::fs::remove_file(git.join(&file)).unwrap();
     symlink(other.work().join(".git").join(&file), git.join(&file)).unwrap();
     refused(&published, &record, "leads elsewhere");
+}
+
+#[test]
+fn a_repository_that_says_that_it_is_elsewhere_is_refused() {
+    let published = Published::new();
+    let place = &published.place;
+    let record = published.record("echo x >new");
+    let other = Place::new();
+    let elsewhere = other.work().join(".git").display().to_string();
+    for (file, text, saying) in [
+        ("commondir", elsewhere.as_str(), "says that the repository is elsewhere"),
+        ("shallow", "../../elsewhere", "no list of commits"),
+    ] {
+        place.write(&format!(".git/{file}"), text);
+        refused(&published, &record, saying);
+        std::fs::remove_file(place.work().join(".git").join(file)).unwrap();
+    }
+    symlink(other.work().join(".git/HEAD"), place.work().join(".git/shallow")).unwrap();
+    refused(&published, &record, "is no file");
+}
+
+#[test]
+fn the_token_is_told_for_its_server_alone() {
+    let place = Place::new();
+    let told = |question: &str| {
+        let mut command = place.program();
+        command
+            .args(["git-credential", "get"])
+            .envs([("PRESSRUN_CREDENTIAL_SERVER", "https://github.com"), ("GITHUB_TOKEN", "ghs_of-the-run")]);
+        given(&mut command, question.as_bytes()).stdout
+    };
+    let answer = told("protocol=https\nhost=github.com\n\n");
+    assert_eq!(answer, "username=x-access-token\npassword=ghs_of-the-run\n");
+    for other in [
+        "protocol=https\nhost=evil.example\n\n",
+        "protocol=https\nhost=github.com.evil.example\n\n",
+        "protocol=https\nhost=github.com:8443\n\n",
+        "protocol=https\nhost=me@github.com\n\n",
+        "protocol=http\nhost=github.com\n\n",
+        "host=github.com\n\n",
+        "",
+    ] {
+        assert_eq!(told(other), "", "{other}");
+    }
 }
 
 /// A file is read in pieces by everything that touches it: with less memory than it has bytes. The kernel sees to it.

@@ -62,10 +62,15 @@ impl Published {
 }
 
 pub(crate) fn piped(command: &mut Command, record: &RunRecord) -> Ran {
+    given(command, &serde_json::to_vec(record).unwrap())
+}
+
+/// Runs it with this on stdin.
+pub(crate) fn given(command: &mut Command, input: &[u8]) -> Ran {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It may have refused its arguments and gone.
-    let _ = child.stdin.take().unwrap().write_all(&serde_json::to_vec(record).unwrap());
+    let _ = child.stdin.take().unwrap().write_all(input);
     Ran::of(child.wait_with_output().unwrap())
 }
 
