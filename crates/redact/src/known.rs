@@ -3,10 +3,13 @@
 //! There may be hundreds of needles (each line of a private key has a dozen forms), but none is shorter than
 //! [`SHORTEST`] bytes. So it is enough to look at four bytes in every five: whatever the position, an occurrence
 //! holds one of its own first five four-byte grams at a place that is looked at. A bitmap answers nearly every look.
+//!
+//! Base64 is broken into lines by who writes it (`base64` does after 76 characters), wherever the value begins in them. So of
+//! such a form five grams in every sixteen bytes are looked for, and from there on it is followed both ways, over line ends.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 use zeroize::Zeroizing;
@@ -21,9 +24,64 @@ const GRAM: usize = 4;
 const STEP: usize = SHORTEST - GRAM + 1;
 const BITS: u32 = 16;
 
+/// So far apart are the places that base64 is looked for by.
+const ANCHORS: usize = 16;
+
+/// So much of a value's base64 is a finding, if it is half of it: what a line of a mail or of a key's file holds.
+const PART: usize = 64;
+
+/// How a line may end: as it is, and as JSON has it, once and twice.
+const LINE_ENDS: [&[u8]; 6] = [b"\\\\r\\\\n", b"\\\\n", b"\\r\\n", b"\\n", b"\r\n", b"\n"];
+
 struct Needle {
     bytes: Zeroizing<Vec<u8>>,
     name: usize,
+    /// It is base64, and may be broken into lines.
+    broken: bool,
+}
+
+impl Needle {
+    /// How long an occurrence is at most: the line ends of a mail go in, and twice as many.
+    fn reach(&self) -> usize {
+        let length = self.bytes.len();
+        length + if self.broken { (length / 32 + 2) * LINE_ENDS[0].len() } else { 0 }
+    }
+
+    /// Where in the needle it may be recognised.
+    fn anchors(&self) -> impl Iterator<Item = usize> {
+        let step = if self.broken { ANCHORS } else { usize::MAX };
+        (0..self.bytes.len()).step_by(step)
+    }
+
+    /// The occurrence that has the needle's gram at `offset` in the text at `at`.
+    fn around(&self, text: &[u8], at: usize, offset: usize) -> Option<Range<usize>> {
+        if !self.broken {
+            let start = at.checked_sub(offset)?;
+            return text[start..].starts_with(&self.bytes).then(|| start..start + self.bytes.len());
+        }
+        let (mut start, mut first) = (at, offset);
+        while first > 0 {
+            let before = &text[..start];
+            let ends = LINE_ENDS.iter().find(|end| before.ends_with(end));
+            let line = &before[..start - ends.map_or(0, |end| end.len())];
+            if line.last() != Some(&self.bytes[first - 1]) {
+                break;
+            }
+            (start, first) = (line.len() - 1, first - 1);
+        }
+        let (mut end, mut last) = (at + GRAM, offset + GRAM);
+        while let Some(byte) = self.bytes.get(last) {
+            let rest = &text[end..];
+            let skipped = LINE_ENDS.iter().find(|end| rest.starts_with(end)).map_or(0, |end| end.len());
+            if rest.get(skipped) != Some(byte) {
+                break;
+            }
+            (end, last) = (end + skipped + 1, last + 1);
+        }
+        let (length, whole) = (last - first, self.bytes.len());
+        let enough = length == whole || (length >= PART && length * 2 >= whole);
+        (enough && end - start <= self.reach()).then_some(start..end)
+    }
 }
 
 struct Place {
@@ -47,29 +105,30 @@ impl Known {
     pub(crate) fn new<'a>(values: impl Iterator<Item = (usize, &'a str)>) -> Self {
         let mut needles: Vec<Needle> = Vec::new();
         for (name, value) in values {
-            for form in forms(value) {
+            for (form, broken) in forms(value) {
                 if form.len() >= SHORTEST && !needles.iter().any(|needle| *needle.bytes == form) {
-                    needles.push(Needle { bytes: Zeroizing::new(form), name });
+                    needles.push(Needle { bytes: Zeroizing::new(form), name, broken });
                 }
             }
         }
         let mut seen = Box::new([0_u64; (1 << BITS) / 64]);
         let mut places = Vec::new();
         for (index, needle) in needles.iter().enumerate() {
-            for (offset, gram) in needle.bytes.windows(GRAM).take(STEP).enumerate() {
+            for offset in needle.anchors().flat_map(|anchor| anchor..anchor + STEP) {
+                let Some(gram) = needle.bytes.get(offset..offset + GRAM) else { break };
                 let gram = number(gram);
                 let hash = hash(gram);
                 seen[hash / 64] |= 1 << (hash % 64);
-                // Both are small: a few hundred needles, five offsets.
+                // Both are small: a few hundred needles, a few hundred offsets.
                 places.push(Place { gram, needle: index as u32, offset: offset as u32 });
             }
         }
         places.sort_unstable_by_key(|place| place.gram);
-        let longest = needles.iter().map(|needle| needle.bytes.len()).max().unwrap_or(0);
+        let longest = needles.iter().map(Needle::reach).max().unwrap_or(0);
         Self { needles, seen, places, longest }
     }
 
-    /// The length of the longest form.
+    /// The length of the longest occurrence.
     pub(crate) fn longest(&self) -> usize {
         self.longest
     }
@@ -100,10 +159,9 @@ impl Known {
     fn verify(&self, text: &[u8], position: usize, gram: u32, found: &mut impl FnMut(Range<usize>, usize)) {
         let first = self.places.partition_point(|place| place.gram < gram);
         for place in self.places[first..].iter().take_while(|place| place.gram == gram) {
-            let Some(start) = position.checked_sub(place.offset as usize) else { continue };
             let needle = &self.needles[place.needle as usize];
-            if text[start..].starts_with(&needle.bytes) {
-                found(start..start + needle.bytes.len(), needle.name);
+            if let Some(range) = needle.around(text, position, place.offset as usize) {
+                found(range, needle.name);
             }
         }
     }
@@ -117,10 +175,10 @@ fn hash(gram: u32) -> usize {
     (gram.wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
 }
 
-/// Every form of a value, and of those of its parts that are as good as the whole: the lines of a key, the last
+/// Every form of a value, with whether it is base64, and of those of its parts that are as good as the whole: the lines of a key, the last
 /// segment of a webhook's address.
-fn forms(value: &str) -> BTreeSet<Vec<u8>> {
-    let mut forms = BTreeSet::new();
+fn forms(value: &str) -> BTreeMap<Vec<u8>, bool> {
+    let mut forms = BTreeMap::new();
     let value = value.trim();
     if value.len() < SHORTEST {
         return forms;
@@ -141,11 +199,11 @@ fn forms(value: &str) -> BTreeSet<Vec<u8>> {
     forms
 }
 
-fn forms_of(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
+fn forms_of(value: &str, forms: &mut BTreeMap<Vec<u8>, bool>) {
     json_forms(value, forms);
-    forms.insert(percent_encoded(value, false, false).into_bytes());
-    forms.insert(percent_encoded(value, true, false).into_bytes());
-    forms.insert(percent_encoded(value, false, true).into_bytes());
+    for (lower, form) in [(false, false), (true, false), (false, true)] {
+        forms.insert(percent_encoded(value, lower, form).into_bytes(), false);
+    }
     for alignment in 0..3 {
         let mut bytes = Zeroizing::new(vec![0; alignment]);
         bytes.extend_from_slice(value.as_bytes());
@@ -154,9 +212,10 @@ fn forms_of(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
         let end = bytes.len() * 8 / 6;
         for text in [STANDARD_NO_PAD.encode(&*bytes), URL_SAFE_NO_PAD.encode(&*bytes)] {
             json_forms(&text[first..end], forms);
+            forms.insert(text.as_bytes()[first..end].to_vec(), true);
         }
     }
-    forms.insert(value.as_bytes().to_vec());
+    forms.insert(value.as_bytes().to_vec(), false);
 }
 
 /// How deep a JSON text that stands in a JSON string can stand in others: what a tool printed stands in an event.
@@ -164,16 +223,16 @@ const NESTED: usize = 3;
 
 /// As it stands inside a JSON string, and inside one that stands in another. What must not be escaped still is by some: the
 /// solidus (PHP), all that is not ASCII (Python, PHP), and what HTML would act on (Go).
-fn json_forms(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
+fn json_forms(value: &str, forms: &mut BTreeMap<Vec<u8>, bool>) {
     let once = escaped(value);
     let ascii = with_units(&once, |c| !c.is_ascii());
     let html = with_units(&once, |c| matches!(c, '<' | '>' | '&'));
     for mut text in [once.replace('/', "\\/"), ascii.replace('/', "\\/"), once, ascii, html] {
         for _ in 1..NESTED {
             let outer = escaped(&text);
-            forms.insert(std::mem::replace(&mut text, outer).into_bytes());
+            forms.insert(std::mem::replace(&mut text, outer).into_bytes(), false);
         }
-        forms.insert(text.into_bytes());
+        forms.insert(text.into_bytes(), false);
     }
 }
 
@@ -245,6 +304,39 @@ mod tests {
                 assert_eq!(found(&known, &text).len(), 1, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn base64_is_found_broken_into_lines_wherever_the_value_begins_in_them() {
+        let value = "sk-ant-oat01-This-is-a-Token-0123456789-of-Ninety-Nine-Letters-abcdefghijklmnopqrstuvwxyz-ABCDEFG";
+        let known = Known::new([(0, value)].into_iter());
+        for columns in [64, 76] {
+            for before in 0..80 {
+                let text = STANDARD_NO_PAD.encode(format!("{}{value} and more", "y".repeat(before)));
+                for line_end in ["\n", "\r\n", "\\n", "\\r\\n", "\\\\n"] {
+                    let lines: Vec<&str> = text
+                        .as_bytes()
+                        .chunks(columns)
+                        .map(|line| std::str::from_utf8(line).unwrap())
+                        .collect();
+                    let text = lines.join(line_end);
+                    let found = found(&known, &text);
+                    assert_eq!(found.len(), 1, "{before} bytes before: {text}");
+                    let rest = format!("{}{}", &text[..found[0].start], &text[found[0].end..]);
+                    let rest = rest.replace(line_end, "").len();
+                    assert!(rest <= (before + 12) * 4 / 3 + 4, "{before} bytes before: {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_of_base64_alone_is_found() {
+        let value = "sk-ant-oat01-This-is-a-Token-0123456789-of-Ninety-Nine-Letters-abcdefghijklmnopqrstuvwxyz-ABCDEFG";
+        let known = Known::new([(0, value)].into_iter());
+        let text = STANDARD_NO_PAD.encode(value);
+        assert_eq!(found(&known, &text[20..96]).len(), 1);
+        assert_eq!(found(&known, &text[20..60]).len(), 0, "too little to be sure");
     }
 
     #[test]

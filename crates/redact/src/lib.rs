@@ -1,7 +1,7 @@
 //! Takes secrets out of text.
 //!
 //! A [`Redactor`] knows two kinds: values that it was given, found verbatim, JSON-escaped, URL-encoded and in base64 at
-//! every alignment (of a private key also each line), and what has the shape of a secret: tokens of GitHub, Discord,
+//! every alignment and broken into lines (of a private key also each line), and what has the shape of a secret: tokens of GitHub, Discord,
 //! AWS and the model's API, webhook addresses, private keys, authorization headers. Each becomes `[redacted:NAME]`.
 //!
 //! ```

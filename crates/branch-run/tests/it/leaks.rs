@@ -40,6 +40,7 @@ fn a_known_secret_is_found_wherever_it_stands() {
         (format!("mkdir a; echo 'my {LOGIN}' >a/post.md"), "CLAUDE_CODE_OAUTH_TOKEN in a/post.md", LOGIN),
         (format!("printf '\\0\\1%s\\377' {token} >image.png"), "GITHUB_TOKEN in image.png", &token),
         (format!("echo {LOGIN} | base64 -w0 >x"), "CLAUDE_CODE_OAUTH_TOKEN in x", LOGIN),
+        (format!("echo 'the login is {LOGIN}' | base64 >x"), "CLAUDE_CODE_OAUTH_TOKEN in x", LOGIN),
         (format!("echo 'x {key}' >notes"), "GITHUB_APP_PRIVATE_KEY in notes", &key),
         (format!("echo '{WEBHOOK}' >notes"), "DISCORD_WEBHOOK_URL in notes", path_of_webhook),
         (format!("mkdir d; echo x >d/{LOGIN}"), "CLAUDE_CODE_OAUTH_TOKEN in a file's name in d/", LOGIN),
