@@ -22,7 +22,7 @@ use git2::Oid;
 use piece::Fault;
 use redact::Redactor;
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use url::{Host, Url};
@@ -405,13 +405,8 @@ pub(crate) fn answer_git(args: &GitCredential) -> anyhow::Result<Exit> {
 
 /// Reads the record on stdin, which must not be larger than any record is.
 pub(crate) fn record_from_stdin(example: &str) -> anyhow::Result<RunRecord> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return Err(Fault::usage("expected a run record on stdin, which is a terminal")
-            .hint(format!("as in: {example}"))
-            .into());
-    }
-    piece::input::document_from(stdin.lock().take(RECORD_MAX), "a run record", example)
+    let stdin = piece::input::stdin("a run record", example)?;
+    piece::input::document_from(stdin.take(RECORD_MAX), "a run record", example)
 }
 
 /// Checks what a record names, for it is the agent's word: its branch, if it has one, its base (one of `allowed`, if there are

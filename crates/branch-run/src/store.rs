@@ -260,5 +260,16 @@ mod tests {
         fs::remove_file(&git).unwrap();
         fs::write(&git, format!("gitdir: {}\n", elsewhere.display())).unwrap();
         assert!(found(&git).is_err(), "a file, and the repository does not know the work tree");
+        // A linked work tree is somebody else's.
+        let linked = elsewhere.join("worktrees/theirs");
+        fs::create_dir_all(&linked).unwrap();
+        fs::write(linked.join("commondir"), "../..\n").unwrap();
+        fs::write(&git, format!("gitdir: {}\n", linked.display())).unwrap();
+        let theirs = folder.path().join("theirs");
+        fs::write(&theirs, "").unwrap();
+        fs::write(linked.join("gitdir"), format!("{}\n", theirs.display())).unwrap();
+        assert!(found(&git).is_err(), "it knows another one");
+        fs::write(linked.join("gitdir"), format!("{}\n", git.display())).unwrap();
+        assert!(found(&git).is_ok(), "it knows this one");
     }
 }

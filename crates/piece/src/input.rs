@@ -3,7 +3,7 @@
 use crate::Fault;
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
-use std::io::{BufRead, IsTerminal as _, Read};
+use std::io::{BufRead, IsTerminal as _, Read, StdinLock};
 
 /// Reads all of stdin as one `what` (as "a run record"). A terminal, nothing at all, or something else is a usage error
 /// which shows `example`, a command line that would have worked.
@@ -11,13 +11,21 @@ use std::io::{BufRead, IsTerminal as _, Read};
 /// # Errors
 /// Usage faults as above; a read error.
 pub fn document<T: DeserializeOwned>(what: &str, example: &str) -> anyhow::Result<T> {
+    document_from(stdin(what, example)?, what, example)
+}
+
+/// stdin, where `what` is expected.
+///
+/// # Errors
+/// A usage fault where it is a terminal.
+pub fn stdin(what: &str, example: &str) -> anyhow::Result<StdinLock<'static>> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         return Err(Fault::usage(format!("expected {what} on stdin, which is a terminal"))
             .hint(format!("as in: {example}"))
             .into());
     }
-    document_from(stdin.lock(), what, example)
+    Ok(stdin.lock())
 }
 
 /// [`document`] from any reader.
@@ -46,13 +54,7 @@ pub fn document_from<T: DeserializeOwned>(
 /// # Errors
 /// As [`document`]; the error names the number of the document.
 pub fn documents<T: DeserializeOwned>(what: &str, example: &str) -> anyhow::Result<Vec<T>> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return Err(Fault::usage(format!("expected {what} on stdin, which is a terminal"))
-            .hint(format!("as in: {example}"))
-            .into());
-    }
-    documents_from(stdin.lock(), what, example)
+    documents_from(stdin(what, example)?, what, example)
 }
 
 /// [`documents`] from any reader.

@@ -269,6 +269,16 @@ fn a_history_of_its_own_is_refused() {
     refused(&published, &record, "no history in common");
 }
 
+/// An ordinary git finds the branch at `tip` to have the history of main, and is wrong.
+fn no_history(published: &Published, mut record: RunRecord, tip: &str) {
+    let place = &published.place;
+    place.git(["branch", "--force", record.branch.as_deref().unwrap(), tip]);
+    let main = place.git(["rev-parse", "main"]);
+    assert_eq!(place.git(["merge-base", tip, "main"]), main, "an ordinary git believes it");
+    record.base_commit = None;
+    refused(published, &record, "no history in common");
+}
+
 /// A commit like `like`, but without a parent.
 fn orphan(place: &Place, like: &str, message: &str) -> String {
     let tree = format!("{like}^{{tree}}");
@@ -279,24 +289,21 @@ fn orphan(place: &Place, like: &str, message: &str) -> String {
 fn replaced_and_grafted_parents_are_no_history() {
     let published = Published::new();
     let place = &published.place;
-    let mut record = published.record("echo x >new");
-    let (branch, head) = (record.branch.clone().unwrap(), record.head.clone().unwrap());
+    let record = published.record("echo x >new");
+    let head = record.head.clone().unwrap();
     let lonely = orphan(place, &head, "other");
-    place.git(["branch", "--force", &branch, &lonely]);
     place.git(["replace", "--graft", &lonely, "main"]);
     let main = place.git(["rev-parse", "main"]);
     place.write(".git/info/grafts", &format!("{lonely} {main}\n"));
-    assert_eq!(place.git(["merge-base", &lonely, "main"]), main, "an ordinary git believes it");
-    record.base_commit = None;
-    refused(&published, &record, "no history in common");
+    no_history(&published, record, &lonely);
 }
 
 #[test]
 fn a_commit_graph_that_lies_about_parents_is_not_believed() {
     let published = Published::new();
     let place = &published.place;
-    let mut record = published.record("echo x >new");
-    let (branch, head) = (record.branch.clone().unwrap(), record.head.clone().unwrap());
+    let record = published.record("echo x >new");
+    let head = record.head.clone().unwrap();
     place.git(["commit-graph", "write", "--reachable"]);
     // git reads the commit that it is asked for, and its ancestors from the graph, which finds them by their first byte and
     // then by their order: one with the same first byte takes the head's place.
@@ -314,19 +321,15 @@ fn a_commit_graph_that_lies_about_parents_is_not_believed() {
     bytes[at..at + 20].copy_from_slice(&id(&lonely));
     std::fs::remove_file(&graph).unwrap();
     std::fs::write(&graph, bytes).unwrap();
-    place.git(["branch", "--force", &branch, &tip]);
-    let main = place.git(["rev-parse", "main"]);
-    assert_eq!(place.git(["merge-base", &tip, "main"]), main, "an ordinary git believes it");
-    record.base_commit = None;
-    refused(&published, &record, "no history in common");
+    no_history(&published, record, &tip);
 }
 
 #[test]
 fn an_index_over_packs_that_lies_about_objects_is_not_believed() {
     let published = Published::new();
     let place = &published.place;
-    let mut record = published.record("echo x >new");
-    let (branch, head) = (record.branch.clone().unwrap(), record.head.clone().unwrap());
+    let record = published.record("echo x >new");
+    let head = record.head.clone().unwrap();
     let lonely = orphan(place, &head, "other");
     place.git(["branch", "lonely", &lonely]);
     place.git(["repack", "-a", "-d", "--quiet"]);
@@ -352,11 +355,7 @@ fn an_index_over_packs_that_lies_about_objects_is_not_believed() {
     bytes.copy_within(from..from + 8, to);
     std::fs::remove_file(&index).unwrap();
     std::fs::write(&index, bytes).unwrap();
-    place.git(["branch", "--force", &branch, &tip]);
-    let main = place.git(["rev-parse", "main"]);
-    assert_eq!(place.git(["merge-base", &tip, "main"]), main, "an ordinary git believes it");
-    record.base_commit = None;
-    refused(&published, &record, "no history in common");
+    no_history(&published, record, &tip);
 }
 
 #[test]
