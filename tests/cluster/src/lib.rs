@@ -292,6 +292,48 @@ impl Cluster {
         Enforcement::start(handle, self.own()?.sealed.init())
     }
 
+    /// Kills one of the cluster's programs, for instance `kubelet` or `kube-apiserver`. What it has started lives on.
+    ///
+    /// # Errors
+    /// It does not run; the cluster was not started here.
+    pub fn kill(&self, program: &str) -> anyhow::Result<()> {
+        let own = self.own()?;
+        own.sealed.kill(named(&mut own.programs(), program)?)
+    }
+
+    /// Starts a program again that was killed.
+    ///
+    /// # Errors
+    /// It runs, or does not start; the cluster was not started here.
+    pub fn start_again(&self, program: &str) -> anyhow::Result<()> {
+        let own = self.own()?;
+        own.sealed.start_again(named(&mut own.programs(), program)?)
+    }
+
+    /// What a power cut does to the node: the kubelet, containerd and all processes of all pods are gone at once, and the first two come back.
+    ///
+    /// # Errors
+    /// The cluster has no node, or was not started here.
+    pub fn restart_node(&self) -> anyhow::Result<()> {
+        let own = self.own()?;
+        self.kill("kubelet")?;
+        self.kill("containerd")?;
+        let script = r#"
+            pkill -KILL --exact containerd-shim
+            find /sys/fs/cgroup -path "*$0/*" -name cgroup.procs -exec cat {} + | sort --unique | xargs --no-run-if-empty kill -KILL
+            true"#;
+        let status = own.sealed.command("bash").args(["-c", script, &own.sealed.control_group()]).status()?;
+        ensure!(status.success(), "killing the pods: {status}");
+        self.start_again("containerd")?;
+        // A kubelet that finds nobody there gives up.
+        let deadline = Instant::now() + PATIENCE;
+        while !own.sealed.command("ctr").arg("version").output().context("ctr")?.status.success() {
+            ensure!(Instant::now() < deadline, "containerd does not answer");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.start_again("kubelet")
+    }
+
     /// A command that runs in the box, as root, with the machine's files and the node's network and processes; not yet started.
     ///
     /// # Errors
@@ -394,6 +436,11 @@ impl Cluster {
         self.kubectl_reading(&["apply", "--server-side", "--filename=-"], manifests)?;
         Ok(())
     }
+}
+
+fn named<'a>(programs: &'a mut [Program], name: &str) -> anyhow::Result<&'a mut Program> {
+    let found = programs.iter_mut().find(|program| program.name == name);
+    found.with_context(|| format!("the cluster has no program '{name}'"))
 }
 
 fn shared(cell: &'static OnceLock<Result<Cluster, String>>, form: Form) -> &'static Cluster {

@@ -4,7 +4,7 @@
 //! kernel ends what is in it: no process, mount, interface or rule is left.
 
 use crate::image::program;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use piece::Fault;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
@@ -121,8 +121,8 @@ impl SealedBox {
         let folder = self.state.join("log");
         fs::create_dir_all(&folder)?;
         let log = folder.join(format!("{name}.log"));
-        let open = || fs::OpenOptions::new().create(true).append(true).open(&log);
-        let file = open().with_context(|| format!("writing {}", log.display()))?;
+        let file = fs::OpenOptions::new().create(true).append(true).open(&log);
+        let file = file.with_context(|| format!("writing {}", log.display()))?;
         let child = self
             .command(name)
             .args(arguments)
@@ -130,7 +130,24 @@ impl SealedBox {
             .stderr(file)
             .spawn()
             .with_context(|| format!("starting {name}"))?;
-        Ok(Program { name: name.to_owned(), child, log })
+        Ok(Program { name: name.to_owned(), arguments: arguments.to_owned(), child, log })
+    }
+
+    /// Kills a program of the box, and waits until it is gone.
+    pub(crate) fn kill(&self, program: &mut Program) -> anyhow::Result<()> {
+        // The kernel keeps no more of a name.
+        let name = &program.name[..program.name.len().min(15)];
+        let killed = self.command("pkill").args(["-KILL", "--exact", name]).status().context("pkill")?;
+        ensure!(killed.success(), "{} does not run", program.name);
+        program.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts a program again that has ended.
+    pub(crate) fn start_again(&self, program: &mut Program) -> anyhow::Result<()> {
+        ensure!(program.child.try_wait()?.is_some(), "{} still runs", program.name);
+        *program = self.start_program(&program.name, &program.arguments)?;
+        Ok(())
     }
 }
 
@@ -153,7 +170,8 @@ impl Drop for SealedBox {
 /// A program in the box.
 #[derive(Debug)]
 pub(crate) struct Program {
-    name: String,
+    pub(crate) name: String,
+    arguments: Vec<String>,
     child: Child,
     log: PathBuf,
 }

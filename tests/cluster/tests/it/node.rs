@@ -171,3 +171,70 @@ fn a_server_of_this_process_is_public_to_pods() {
     assert_eq!(said, "from outside\n");
     assert!(answering.join().unwrap().ip().is_loopback());
 }
+
+/// P5, I1
+#[test]
+fn the_runtime_image_has_what_a_run_starts_and_a_browser_that_works_without_privileges() {
+    let cluster = Cluster::shared_with_node();
+    let namespace = restricted(cluster, "runtime");
+    let folder = tempfile::tempdir().unwrap();
+    let program = std::path::PathBuf::from(env!("CARGO_BIN_EXE_cluster"));
+    let image = cluster::image::runtime("pressrun.test/runtime:1", &[program], folder.path()).unwrap();
+    cluster.import(&image).unwrap();
+    let script = "id -u; claude --version; opencode --version; hugo version; git --version; node --version; jq --version; curl --version
+        cluster --version
+        playwright-mcp --version
+        cat ~/.claude.json
+        cd /tmp && HOME=/tmp chromium --headless --no-sandbox --disable-gpu --user-data-dir=/tmp/c --dump-dom 'data:text/html,<p>rendered</p>'";
+    let mut pod = pod(&namespace, "runtime", &json!({}), script);
+    pod["spec"]["containers"][0]["image"] = json!("pressrun.test/runtime:1");
+    let memory = |size: &str| json!({"medium": "Memory", "sizeLimit": size});
+    pod["spec"]["volumes"] =
+        json!([{"name": "tmp", "emptyDir": {}}, {"name": "shm", "emptyDir": memory("1Gi")}]);
+    pod["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}]);
+    cluster.apply(&pod.to_string()).unwrap();
+    wait(cluster, &namespace, "pod/runtime", "{.status.phase}=Succeeded");
+    let said = cluster.kubectl(&["logs", "-n", &namespace, "runtime"]).unwrap();
+    let pinned: Value = serde_json::from_str(include_str!("../../../../tools/package.json")).unwrap();
+    let version = |package: &str| pinned["dependencies"][package].as_str().unwrap().to_owned();
+    for expected in [
+        "1001\n",
+        &version("@anthropic-ai/claude-code"),
+        "hugo v",
+        "git version",
+        "jq-",
+        "curl ",
+        concat!("cluster ", env!("CARGO_PKG_VERSION")),
+        &version("@playwright/mcp"),
+        "hasCompletedOnboarding",
+        "<p>rendered</p>",
+    ] {
+        assert!(said.contains(expected), "no '{expected}': {said}");
+    }
+}
+
+#[test]
+fn pods_outlive_the_kubelet_and_not_the_node() {
+    let cluster = Cluster::with_node().unwrap();
+    let namespace = restricted(&cluster, "restart");
+    cluster.apply(&pod(&namespace, "long", &json!({}), "trap : TERM; sleep 1000").to_string()).unwrap();
+    wait(&cluster, &namespace, "pod/long", "{.status.phase}=Running");
+    let started = || {
+        let pod = cluster.get(&["-n", &namespace, "pod", "long"]).unwrap();
+        pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].clone()
+    };
+    let before = started();
+
+    cluster.kill("kubelet").unwrap();
+    assert!(cluster.kill("kubelet").is_err());
+    cluster.start_again("kubelet").unwrap();
+    assert!(cluster.start_again("kubelet").is_err());
+    // A pod that the new kubelet starts shows that it has taken over.
+    run(&cluster, &namespace, "after", &json!({}), "true");
+    assert!(before.is_string() && started() == before, "{before} and {}", started());
+
+    cluster.restart_node().unwrap();
+    wait(&cluster, &namespace, "pod/long", "{.status.phase}=Failed");
+    run(&cluster, &namespace, "again", &json!({}), "true");
+}
