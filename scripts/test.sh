@@ -4,14 +4,14 @@ set -Eeuo pipefail
 
 usage() {
     cat <<'USAGE'
-Installs what the checks need (see setup.sh), then runs them all: format, lints, documentation, licences, tests.
+Installs what the checks need (see setup.sh), then runs them all: format, lints, documentation, licences, tests. Takes root, or sudo.
 
 Usage: test.sh [GATE...]
 
   GATE  recipes of the justfile [default: the gates of `just ci`, in their order]
 
 Environment:
-  CARGO_TARGET_DIR  where Cargo builds [default: target; with CI set, a folder of the cache that outlives the checkout]
+  CARGO_TARGET_DIR  where Cargo builds [default: target; with CI set or through sudo, a folder of the cache]
 
 The last line says how many tests passed and failed. Exit code: 0 if all is well, 1 otherwise.
 
@@ -20,19 +20,30 @@ Example:
 USAGE
 }
 
+die() {
+    printf 'test.sh: %s\n' "$1" >&2
+    exit 1
+}
+
 main() {
     if [[ ${1:-} == -h || ${1:-} == --help ]]; then
         usage
         exit 0
     fi
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || die 'the tests make network namespaces and containers, which takes root, and there is no sudo'
+        printf 'The tests make network namespaces and containers, which takes root: going on with sudo\n' >&2
+        exec sudo --preserve-env=CI,CARGO_TARGET_DIR,PRESSRUN_CACHE,HTTPS_PROXY,HTTP_PROXY,NO_PROXY -- scripts/test.sh "$@"
+    fi
     local environment cache
     environment=$(scripts/setup.sh test)
     # shellcheck disable=SC1090 # setup.sh writes it
     source "$environment"
     cache=$(dirname "$environment")
-    if [[ -n ${CI:-} && -z ${CARGO_TARGET_DIR:-} ]]; then
-        # A clean checkout finds the dependencies built. Nothing is compiled twice from there, so increments only cost space.
+    if [[ -n ${CI:-}${SUDO_UID:-} && -z ${CARGO_TARGET_DIR:-} ]]; then
+        # A clean checkout finds the dependencies built, and root leaves nothing in another's. Nothing is compiled twice from there,
+        # so increments only cost space.
         export CARGO_TARGET_DIR=$cache/target CARGO_INCREMENTAL=0
     fi
     if [[ -t 1 ]]; then

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A router between an agent, another pod and the rest of the world, in namespaces that end with this script. Prints what the agent and what the
 # other found. $FILTER: ranges that the router drops where they come from the agent.
 set -Eeuo pipefail
