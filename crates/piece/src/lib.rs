@@ -7,6 +7,7 @@
 pub mod duration;
 mod fault;
 pub mod input;
+mod memory;
 pub mod output;
 
 pub use fault::Fault;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 /// Runs a piece: parses its arguments, calls `run`, reports an error and gives the exit code.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> anyhow::Result<Exit>) -> ExitCode {
+    memory::close();
     if let Some(shell) = asked_for_completions(std::env::args_os().skip(1)) {
         return completions::<A>(&shell);
     }

@@ -1,4 +1,5 @@
 use crate::place::{Place, Ran, finished, started};
+use agent_task::Outcome;
 use std::process::Command;
 
 fn refused(ran: &Ran, saying: &str) {
@@ -194,4 +195,27 @@ fn commits_have_an_author_where_git_knows_none() {
         place.git(["log", "--format=%an <%ae>", "-2", &head]),
         "Bot <bot@example.org>\nBot <bot@example.org>"
     );
+}
+
+/// P3: nothing of a process's memory is dumped, ours or the command's, though the caller wants core dumps.
+#[test]
+fn no_memory_is_dumped() {
+    let place = Place::new();
+    let program = env!("CARGO_BIN_EXE_branch-run");
+    let script = r#"grep "core file" /proc/self/limits /proc/$PPID/limits >limits
+        kill -SEGV $$"#;
+    let mut run = place.hermetic("sh");
+    run.args(["-c", r#"ulimit -S -c unlimited; exec "$@""#, "sh", program, "--"]).args(["sh", "-c", script]);
+    let ran = Ran::of(run.output().unwrap());
+    let record = ran.record();
+    assert_eq!(record.outcome, Outcome::AgentFailed, "{}", ran.stderr);
+    let files: Vec<_> = record.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(files, ["limits"], "no core beside it");
+    let branch = record.branch.unwrap();
+    let limits = place.git(["show", &format!("{branch}:limits")]);
+    for line in limits.lines() {
+        let words: Vec<_> = line.split_ascii_whitespace().rev().take(3).collect();
+        assert_eq!(words, ["bytes", "1", "1"], "not for a pipe either: {line}");
+    }
+    assert_eq!(limits.lines().count(), 2);
 }

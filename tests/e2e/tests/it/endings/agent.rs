@@ -1,9 +1,11 @@
 //! What the agent does to its run: limits, tools, its own end.
 
 use crate::expected::{Expected, UNFINISHED, assert_ended};
-use crate::scripted::{ended, is_done, runs, world, writes_the_note};
+use crate::scripted::{ended, is_done, run, runs, world, writes_the_note};
 use agent_task::Outcome;
+use e2e::Ended;
 use sandbox::{Turn, Usage};
+use std::process::Stdio;
 
 /// P1, P9
 #[test]
@@ -41,12 +43,28 @@ fn an_agent_that_is_killed_is_told_and_its_work_kept() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// P1, P9: nobody sent that signal: it is the CLI's own fault, and the run ends without its result.
+/// P1, P3, P9: nobody sent that signal: it is the CLI's own fault, and the run ends without its result. Its memory, with the login
+/// token in it, is written nowhere, even for who has asked for core dumps.
 #[test]
 fn an_agent_that_crashes_has_no_result_and_its_work_is_kept() -> anyhow::Result<()> {
     let world = world([writes_the_note(), runs("kill -SEGV $PPID; sleep 600"), is_done()])?;
+    let run = run(&world, &["--allowed-tools", "Write,Bash"])?;
+    let mut shell = world.command("bash");
+    shell
+        .args(["-c", "ulimit -S -c unlimited && exec \"$@\"", "bash"])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(world.clone_path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = Ended::from_output(&shell.output()?)?;
     let expected = Expected { outcome: Outcome::NoResult, error: "crashed with SIGSEGV", ..UNFINISHED };
-    assert_ended(&world, &ended(&world, &["--allowed-tools", "Write,Bash"])?, expected)
+    assert_ended(&world, &ended, expected)?;
+    let cores =
+        world.command("find").arg(world.path("")).args(["-name", "core*", "-size", "+64k"]).output()?;
+    assert_eq!(String::from_utf8_lossy(&cores.stdout), "");
+    Ok(())
 }
 
 /// P9: also what the tool has started in sessions of its own ends.
