@@ -149,6 +149,8 @@ impl Set<'_> {
         for name in [
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
             "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS",
+            // The task is data: `@/proc/self/environ` in it would put that file before the model, whatever tools are allowed.
+            "CLAUDE_CODE_DISABLE_FILE_MENTIONS",
             "DISABLE_AUTOUPDATER",
         ] {
             set(name, "1".as_ref());
