@@ -71,14 +71,31 @@ pub fn rounds(count: usize, seed: u64, out: &mut dyn Write) -> anyhow::Result<Ta
     writeln!(out, "seed {seed}: {count} rounds; an undisturbed run takes {:.1} s", usual.as_secs_f64())?;
     for round in 1..=count {
         let mut chance = Chance(seed.wrapping_add(round as u64));
-        let moment = usual.mul_f64(chance.below(1000) as f64 / 1000.0);
         let mut told = String::new();
-        match disturbed(&mut chance, moment, &mut tally, &mut told) {
-            // The machine may be slower now than when it was measured: the last moments are to be met too.
-            Ok(delivered) => usual = (usual * 3 + delivered.unwrap_or(usual)) / 4,
-            Err(fault) => tally.faults.push(format!("round {round}: {told}: {fault:#}")),
+        let disturbed = loop {
+            let moment = usual.mul_f64(chance.below(1000) as f64 / 1000.0);
+            match disturbed(&mut chance, moment, &mut told) {
+                // The machine is faster now than when it was measured.
+                Ok(Round::EndedBefore(took)) => usual = (usual + took) / 2,
+                Ok(Round::Disturbed(disturbed)) => break Ok((moment, disturbed)),
+                Err(fault) => break Err(fault),
+            }
+        };
+        match disturbed {
+            Ok((moment, disturbed)) => {
+                // Slower: the last moments are to be met too.
+                usual = (usual * 3 + disturbed.delivered.unwrap_or(usual)) / 4;
+                *tally.killed.entry(disturbed.killed).or_default() += 1;
+                tally.before_work += usize::from(disturbed.before_work);
+                tally.started_again += disturbed.started_again;
+                told = format!("{:>6.2} s  {told}", moment.as_secs_f64());
+            }
+            Err(fault) => {
+                told = format!("FAULT after {told}: {fault:#}");
+                tally.faults.push(format!("round {round}: {told}"));
+            }
         }
-        writeln!(out, "{round:>4}  {:>6.2} s  {told}", moment.as_secs_f64())?;
+        writeln!(out, "{round:>4}  {told}")?;
         out.flush()?;
     }
     Ok(tally)
@@ -117,51 +134,66 @@ fn undisturbed() -> anyhow::Result<Duration> {
     Ok(took)
 }
 
-/// One round: how long the run took that was delivered in the end, where it was not disturbed itself.
-fn disturbed(
-    chance: &mut Chance,
-    moment: Duration,
-    tally: &mut Tally,
-    told: &mut String,
-) -> anyhow::Result<Option<Duration>> {
+/// One round.
+enum Round {
+    /// The run was quicker than the moment of its kill: it took so long.
+    EndedBefore(Duration),
+    Disturbed(Disturbed),
+}
+
+struct Disturbed {
+    /// The name of the process that was killed.
+    killed: String,
+    before_work: bool,
+    started_again: usize,
+    /// How long the run took that was delivered in the end.
+    delivered: Option<Duration>,
+}
+
+fn disturbed(chance: &mut Chance, moment: Duration, told: &mut String) -> anyhow::Result<Round> {
     let world = world()?;
     let began = Instant::now();
-    let child = command(&world)?.spawn()?;
+    let mut child = command(&world)?.spawn()?;
     let script = child.id();
-    std::thread::sleep(moment.saturating_sub(began.elapsed()));
+    while began.elapsed() < moment {
+        if child.try_wait()?.is_some() {
+            return Ok(Round::EndedBefore(began.elapsed()));
+        }
+        std::thread::sleep(Duration::from_millis(5).min(moment.saturating_sub(began.elapsed())));
+    }
 
     let processes = world.process_ids();
-    let name = if processes.is_empty() {
-        "nothing: it had ended".to_owned()
-    } else if chance.below(2) == 0 {
+    let killed = if chance.below(2) == 0 {
         kill_all(&world);
         "all at once".to_owned()
     } else {
         let at = usize::try_from(chance.below(processes.len() as u64)).unwrap_or_default();
-        let process = processes[at];
+        let Some(&process) = processes.get(at) else { return Ok(Round::EndedBefore(began.elapsed())) };
         let name = if process == script { "run-publisher.sh".to_owned() } else { name_of(process) };
         // It may just have ended by itself.
         let _ = send("KILL", process);
         name
     };
-    *tally.killed.entry(name.clone()).or_default() += 1;
-    told.push_str(&name);
+    told.push_str(&killed);
 
     let mut ended = ended_within(child)?;
     let work = work(&world)?;
-    tally.before_work += usize::from(work.is_empty());
-    let mut delivered = None;
-    for attempt in 0.. {
+    let mut disturbed = Disturbed { killed, before_work: work.is_empty(), started_again: 0, delivered: None };
+    loop {
         let (code, stage) = next(&ended);
         told.push_str(&format!(" → {code}"));
         let Some(stage) = stage else { break };
-        ensure!(attempt < ATTEMPTS, "started again {ATTEMPTS} times in vain:\n{}", ended.stderr);
-        tally.started_again += 1;
-        let began = Instant::now();
+        ensure!(
+            disturbed.started_again < ATTEMPTS,
+            "started again {ATTEMPTS} times in vain:\n{}",
+            ended.stderr
+        );
+        disturbed.started_again += 1;
         let mut again = match stage {
             Again::All => command(&world)?,
             Again::Publish => world.run_publisher(&["--stage", "publish"])?,
         };
+        let began = Instant::now();
         ended = loop {
             let ended = ended_within(again.spawn()?)?;
             // What is left of the run that was killed is still coming to its end.
@@ -170,10 +202,10 @@ fn disturbed(
             }
             std::thread::sleep(Duration::from_millis(200));
         };
-        delivered = matches!(stage, Again::All).then(|| began.elapsed());
+        disturbed.delivered = matches!(stage, Again::All).then(|| began.elapsed());
     }
     hold(&world, &work).with_context(|| ended.stderr.clone())?;
-    Ok(delivered.filter(|_| name != "nothing: it had ended"))
+    Ok(Round::Disturbed(disturbed))
 }
 
 enum Again {
