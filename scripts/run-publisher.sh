@@ -164,12 +164,17 @@ origin() {
 
 # Runs a command that gets the signals which this script gets: what was begun is ended in order, and then published.
 signalled() {
-    local code
     # In a process group of its own: a Ctrl-C of the terminal reaches it through the trap, once. Twice would be two signals.
     set -m
     "$@" <&0 &
     child=$!
     set +m
+    attend
+}
+
+# Waits for the child, and hands it the signals.
+attend() {
+    local code
     # One that came while there was nobody to hand it to.
     [[ -z $signal ]] || kill -TERM "$child" 2>/dev/null || :
     while
@@ -279,9 +284,17 @@ step() {
 }
 
 mint() {
-    # Said out loud: within a condition, set -e is off.
-    have GITHUB_TOKEN || GITHUB_TOKEN=$(mint-gh-token --repo "$repo" --format token) || return
+    local from code=0
+    if ! have GITHUB_TOKEN; then
+        # Not in $(…), for which signals would wait.
+        exec {from}< <(exec mint-gh-token --repo "$repo" --format token)
+        child=$!
+        attend || code=$?
+        read -r GITHUB_TOKEN <&"$from" || :
+        exec {from}<&-
+    fi
     export GITHUB_TOKEN
+    return "$code"
 }
 
 # A run in this clone that was killed, or that nobody was told of, is published first.
@@ -308,21 +321,26 @@ run_publish() {
     # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
     cp "$record" "$run_dir/published.json"
     record=$run_dir/published.json
-    local code=0 told=1 commits
+    local code=0 told=1 commits why=(--outcome token-failed --error-file "$run_dir/token.log")
     commits=$(jq '.commits | numbers' "$record")
     if ((commits > 0)); then
         if logged token mint; then
             step push push-failed branch-run push --repo "$repo" "${push_args[@]}" &&
                 step pull-request pull-request-failed open-pr --repo "$repo" || code=1
         else
+            # 128 and SIGTERM
+            (($? == 143)) && why=(--outcome interrupted --error 'the run was ended by a signal')
             code=1
-            branch-run fail --stage token --outcome token-failed --error-file "$run_dir/token.log" \
-                <"$record" >"$record.next"
+            branch-run fail --stage token "${why[@]}" <"$record" >"$record.next"
             mv "$record.next" "$record"
         fi
     fi
     # What was sent is remembered: publishing again changes the message, and sends no second one.
-    ((! notify)) || notify-discord --once-file "$run_dir/discord.json" <"$record" >"$run_dir/message.json" || code=1 told=0
+    if ((notify)); then
+        # A signal that came before has been answered; one that comes now ends this too.
+        signal=''
+        signalled notify-discord --once-file "$run_dir/discord.json" <"$record" >"$run_dir/message.json" || code=1 told=0
+    fi
     # Until then it counts as one that was killed.
     ((! told)) || branch-run settle <"$record" || say 'what is left of the run in its clone stays'
     print_record
@@ -342,6 +360,8 @@ leave_message() {
 }
 
 main() {
+    # No core dump of this shell, which has the credentials; the pieces see to theirs.
+    ulimit -S -c 0
     parse "$@"
     require_tools jq
     if [[ $stage != publish && $stage != salvage ]]; then

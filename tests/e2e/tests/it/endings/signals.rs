@@ -166,3 +166,35 @@ fn publishing_that_is_ended_can_be_done_again() -> anyhow::Result<()> {
 
     assert_ended(&world, &published_again(&world)?, DELIVERED)
 }
+
+/// P8, P9, P10: neither the token nor the message is waited for, and the next time finishes the job.
+#[test]
+fn a_signal_ends_the_wait_for_the_token_and_for_discord_at_once() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    let ended_at = |service, path: &str, arguments: &[&str]| -> anyhow::Result<Ended> {
+        let how = How::Hang(Duration::from_secs(600));
+        world.sandbox.fail(Fault { path_prefix: path.to_owned(), ..Fault::next(service, how) });
+        let before = world.sandbox.github().requests().len() + world.sandbox.discord().requests().len();
+        let child = match arguments {
+            [] => run(&world, &[])?.spawn()?,
+            _ => world.run_publisher(arguments)?.spawn()?,
+        };
+        let asked = |sandbox: &sandbox::Sandbox| {
+            let requests = [sandbox.github().requests(), sandbox.discord().requests()].concat();
+            requests.iter().skip(before).any(|request| request.path.starts_with(path) && request.status == 0)
+        };
+        assert!(world.sandbox.wait_until(Duration::from_secs(120), asked), "nothing asks for {path}");
+        let began = Instant::now();
+        send("TERM", child.id())?;
+        let ended = end(child)?;
+        assert!(began.elapsed() < Duration::from_secs(20), "it was waited for: {:?}", began.elapsed());
+        Ok(ended)
+    };
+    let untokened = Expected { stage: "token", published: Published::Nothing, ..INTERRUPTED };
+    assert_ended(&world, &ended_at(Service::GitHub, "/repos/octo/blog/installation", &[])?, untokened)?;
+    let again = ["--stage", "publish"];
+    // The message is still that of the first time; the exit code says so.
+    let untold = ended_at(Service::Discord, "/api/", &again)?;
+    assert_eq!((untold.code, untold.record()?.outcome), (1, Outcome::Success), "{}", untold.stderr);
+    assert_ended(&world, &published_again(&world)?, DELIVERED)
+}
