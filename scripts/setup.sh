@@ -161,8 +161,9 @@ debian_packages() {
         has debootstrap || echo debootstrap
         has ip || echo iproute2
     fi
-    if takes test && [[ $(uname -m) != x86_64 ]]; then
-        has shellcheck || echo shellcheck
+    if takes test; then
+        has faketime || echo faketime
+        [[ $(uname -m) == x86_64 ]] || has shellcheck || echo shellcheck
     fi
     if takes fuzz; then
         has c++ || echo g++

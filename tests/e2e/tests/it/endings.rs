@@ -2,6 +2,8 @@
 mod agent;
 /// What the agent does with git.
 mod branch;
+/// A clock that jumps.
+mod clock;
 /// Disks that are full.
 mod disk;
 /// MCP servers that are not there, or not for long.
