@@ -48,17 +48,17 @@ pub struct RunArgs {
     #[arg(long, short, value_name = "NAME")]
     pub namespace: Option<String>,
 
-    /// Image that has this program: the runtime image
+    /// The cluster's settings, as spawn-job reads them [default: key settings.yaml of the ConfigMap spawn-job]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Image that has this program; without --config, it stands for all settings
     #[arg(long, value_name = "IMAGE")]
-    pub image: String,
+    pub image: Option<String>,
 
-    /// Secret with the image registry's credentials
+    /// Service account of the pods, whose token is not mounted [default: the settings']
     #[arg(long, value_name = "NAME")]
-    pub pull_secret: Option<String>,
-
-    /// Service account of the pods; its token is not mounted
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub service_account: String,
+    pub service_account: Option<String>,
 
     /// Address on the internet, which the agent must reach; may be given several times
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "1.1.1.1:443")]
@@ -135,7 +135,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 pub(crate) const EXAMPLE: &str = "\
 Rights that 'run' takes, in the namespace:
-  create, get, list, watch, delete pods
+  create, get, list, watch, delete pods; get the configmap spawn-job
 
 Exit codes:
   0  it is enforced (probe: the report is printed, whatever it says)
@@ -150,7 +150,8 @@ Examples:
 
 On a cluster:
   egress-check policy | kubectl apply -n ai-agents -f -
-  egress-check run -n ai-agents --image registry.example/pressrun:1.0.0";
+  egress-check run -n ai-agents
+  egress-check run -n default --image registry.example/pressrun:1.0.0";
 
 #[cfg(test)]
 mod tests {

@@ -7,9 +7,11 @@ use crate::verdict::{API_SERVER, INGRESS, NEIGHBOUR, Verdict, judge};
 use anyhow::Context as _;
 use cluster_client::fault;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::runtime::wait::await_condition;
 use piece::Fault;
+use spawn_job::settings::Settings;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,10 +28,11 @@ const PROBING: Duration = Duration::from_secs(120);
 /// Checks the cluster.
 pub(crate) async fn check(args: &RunArgs) -> anyhow::Result<Verdict> {
     let client = cluster_client::connect(args.namespace.as_deref()).await?;
+    let settings = settings(&client, args).await?;
     let mut made = Made { pods: Api::default_namespaced(client), names: Vec::new() };
     let mut terminated = signal(SignalKind::terminate()).context("waiting for signals")?;
     let checked = tokio::select! {
-        checked = with_pods(&mut made, args) => checked,
+        checked = with_pods(&mut made, args, settings) => checked,
         _ = terminated.recv() => Err(Fault::retry("ended by a signal").into()),
         _ = tokio::signal::ctrl_c() => Err(Fault::retry("ended by a signal").into()),
     };
@@ -37,6 +40,25 @@ pub(crate) async fn check(args: &RunArgs) -> anyhow::Result<Verdict> {
     let verdict = checked?;
     deleted?;
     Ok(verdict)
+}
+
+/// What the cluster says of the agents' pods, and these pods with them.
+async fn settings(client: &Client, args: &RunArgs) -> anyhow::Result<Settings> {
+    let yaml = match (&args.config, &args.image) {
+        (Some(file), _) => std::fs::read_to_string(file)
+            .with_context(|| Fault::usage(format!("cannot read the settings from {}", file.display())))?,
+        (None, Some(image)) => serde_json::json!({ "image": image }).to_string(),
+        (None, None) => spawn_job::cluster::settings(client, client.default_namespace()).await?,
+    };
+    let mut settings =
+        Settings::read(&yaml).map_err(|why| Fault::usage(format!("the settings are wrong: {why}")))?;
+    if let Some(image) = &args.image {
+        settings.image.clone_from(image);
+    }
+    if let Some(service_account) = &args.service_account {
+        settings.service_account.clone_from(service_account);
+    }
+    Ok(settings)
 }
 
 /// The pods that were made.
@@ -93,14 +115,10 @@ impl Made {
     }
 }
 
-async fn with_pods(made: &mut Made, args: &RunArgs) -> anyhow::Result<Verdict> {
+async fn with_pods(made: &mut Made, args: &RunArgs, settings: Settings) -> anyhow::Result<Verdict> {
     let limit = args.timeout;
-    let around = Surroundings {
-        image: args.image.clone(),
-        pull_secret: args.pull_secret.clone(),
-        service_account: args.service_account.clone(),
-        lifetime: i64::try_from((limit * 3 + PROBING).as_secs()).context("the time limit")?,
-    };
+    let lifetime = i64::try_from((limit * 3 + PROBING).as_secs()).context("the time limit")?;
+    let around = Surroundings { settings, lifetime };
     let neighbour = made.make(&pods::pod(Purpose::Neighbour, &around, &[])).await?;
     let neighbour = made.wait(&neighbour, limit, addresses).await?;
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use spawn_job::settings::Settings;
 use std::collections::BTreeMap;
 
 /// The port that the pods listen on.
@@ -15,15 +16,11 @@ pub const PORT: u16 = 8080;
 /// The container that probes.
 pub const PROBE: &str = "probe";
 
-/// What all pods of a check have in common.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What all pods of a check have in common: what the cluster's settings say of the agents' pods.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Surroundings {
-    /// The image that has this program.
-    pub image: String,
-    /// A Secret with the registry's credentials.
-    pub pull_secret: Option<String>,
-    /// The service account, without rights.
-    pub service_account: String,
+    /// The settings.
+    pub settings: Settings,
     /// How long a pod may live, in seconds: where nobody is left to delete it, it ends by itself.
     pub lifetime: i64,
 }
@@ -42,6 +39,7 @@ pub enum Purpose {
 /// The pod for this purpose, which probes with these arguments.
 #[must_use]
 pub fn pod(purpose: Purpose, around: &Surroundings, probe: &[String]) -> Pod {
+    let settings = &around.settings;
     let mut labels = BTreeMap::from([(MANAGED_BY.to_owned(), MANAGER.to_owned())]);
     let (name, containers) = match purpose {
         Purpose::Neighbour => ("neighbour", vec![listener(around)]),
@@ -64,11 +62,16 @@ pub fn pod(purpose: Purpose, around: &Surroundings, probe: &[String]) -> Pod {
             active_deadline_seconds: Some(around.lifetime),
             termination_grace_period_seconds: Some(1),
             automount_service_account_token: Some(false),
-            service_account_name: Some(around.service_account.clone()),
-            image_pull_secrets: around
-                .pull_secret
-                .as_ref()
-                .map(|name| vec![LocalObjectReference { name: name.clone() }]),
+            service_account_name: Some(settings.service_account.clone()),
+            image_pull_secrets: Some(
+                settings
+                    .image_pull_secrets
+                    .iter()
+                    .map(|name| LocalObjectReference { name: name.clone() })
+                    .collect(),
+            ),
+            node_selector: Some(settings.node_selector.clone()),
+            tolerations: Some(settings.tolerations.clone()),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
                 run_as_user: Some(1001),
@@ -119,8 +122,8 @@ fn container(name: &str, around: &Surroundings, args: Vec<String>) -> Container 
     };
     Container {
         name: name.to_owned(),
-        image: Some(around.image.clone()),
-        image_pull_policy: Some("IfNotPresent".to_owned()),
+        image: Some(around.settings.image.clone()),
+        image_pull_policy: Some(around.settings.image_pull_policy.clone()),
         command: Some(vec!["egress-check".to_owned()]),
         args: Some(args),
         resources: Some(ResourceRequirements {
@@ -143,12 +146,7 @@ mod tests {
     use super::*;
 
     fn around() -> Surroundings {
-        Surroundings {
-            image: "registry.test/pressrun:1".to_owned(),
-            pull_secret: None,
-            service_account: "agent-run".to_owned(),
-            lifetime: 300,
-        }
+        Surroundings { settings: Settings::read("image: registry.test/pressrun:1").unwrap(), lifetime: 300 }
     }
 
     /// K8

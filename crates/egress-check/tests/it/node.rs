@@ -40,7 +40,7 @@ fn cluster() -> &'static Cluster {
 
 fn check(cluster: &Cluster, namespace: &str) -> (Option<i32>, Value, String) {
     let output = egress_check(cluster)
-        .args(["run", "--namespace", namespace, "--image", IMAGE])
+        .args(["run", "--namespace", namespace])
         .args(PUBLIC.map(|address| format!("--public={}", SocketAddr::new(address, PORT))))
         .args(PRIVATE.map(|address| format!("--private={}", SocketAddr::new(address, PORT))))
         .output()
@@ -80,6 +80,13 @@ fn the_answer_is_not_enforced_on_a_plain_network_and_enforced_where_packets_are_
     let namespace = cluster.namespace("egress").unwrap();
     let level = "pod-security.kubernetes.io/enforce=restricted";
     cluster.kubectl(&["label", "namespace", &namespace, level]).unwrap();
+    // The pods are made by the cluster's settings, as the agents' are.
+    let settings = format!("image: {IMAGE}\nimagePullPolicy: Never\nserviceAccount: default\n");
+    let settings = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "spawn-job", "namespace": namespace }, "data": { "settings.yaml": settings },
+    });
+    cluster.apply(&settings.to_string()).unwrap();
     let policy = egress_check(cluster).arg("policy").output().unwrap().stdout;
     let mut policy: Value = serde_json::from_slice(&policy).unwrap();
     policy["metadata"]["namespace"] = namespace.as_str().into();
@@ -121,7 +128,7 @@ fn a_pod_that_does_not_start_is_no_answer_and_is_cleaned_up() {
     let cluster = cluster();
     let namespace = cluster.namespace("egress").unwrap();
     let output = egress_check(cluster)
-        .args(["run", "-n", &namespace, "--image=pressrun.test/no-such-image:1"])
+        .args(["run", "-n", &namespace, "--service-account=default", "--image=pressrun.test/no-such-image:1"])
         .output()
         .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -129,4 +136,22 @@ fn a_pod_that_does_not_start_is_no_answer_and_is_cleaned_up() {
     assert!(stderr.contains("did not do its part"), "{stderr}");
     assert!(stderr.contains("no-such-image"), "{stderr}");
     assert!(has_no_pods(cluster, &namespace), "it leaves no pods");
+}
+
+/// K8
+#[test]
+fn without_settings_or_the_right_to_make_pods_it_says_what_is_missing() {
+    let cluster = cluster();
+    let namespace = cluster.namespace("egress").unwrap();
+    let (code, _, stderr) = check(cluster, &namespace);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("ConfigMap spawn-job"), "{stderr}");
+    // The account that a pod must have is not there.
+    let output = egress_check(cluster)
+        .args(["run", "-n", &namespace, "--image", IMAGE, "--service-account=none"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("serviceaccount \"none\" not found"), "{stderr}");
 }
