@@ -9,7 +9,7 @@ fn the_helps_examples_work_when_pasted() {
     assert_eq!(help.code, Some(0));
     let (_, examples) = help.stdout.split_once("\nExamples:\n").unwrap();
     for example in examples.lines() {
-        let ended = Reap::shell(example).env("KUBECONFIG", cluster.kubeconfig()).run();
+        let ended = Reap::shell(example).kubeconfig(cluster.kubeconfig()).run();
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{example}");
     }
     let completions = Reap::new().args(&["--completions", "bash"]).run();
@@ -48,7 +48,7 @@ fn no_cluster_is_wrong_usage_and_one_that_does_not_answer_is_worth_a_retry() {
          clusters: [{{name: a, cluster: {{server: 'http://127.0.0.1:{port}'}}}}], users: [{{name: a, user: {{}}}}]}}"
     );
     std::fs::write(&kubeconfig, text).unwrap();
-    let ended = Reap::new().env("KUBECONFIG", &kubeconfig).run();
+    let ended = Reap::new().kubeconfig(&kubeconfig).run();
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("the API server cannot be reached"), "{ended:?}");
 }

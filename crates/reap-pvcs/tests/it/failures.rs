@@ -56,7 +56,7 @@ fn without_the_right_to_look_nothing_is_done() {
     let namespace = cluster.namespace("reap").unwrap();
     cluster.apply(&manifests(&[ended(claim(&namespace, "a"), "Succeeded", 1)])).unwrap();
     let (_folder, kubeconfig) = account(cluster, &namespace, "blind", &["list", "delete"], &NEEDED[..3]);
-    let ended = Reap::new().env("KUBECONFIG", &kubeconfig).args(&["--claims-only"]).run();
+    let ended = Reap::new().kubeconfig(&kubeconfig).args(&["--claims-only"]).run();
     assert_eq!((ended.code, &*ended.stdout), (Some(4), ""), "{ended:?}");
     assert!(ended.stderr.contains("cannot list resource \"jobs\""), "{ended:?}");
     assert!(ended.stderr.contains("hint: grant it by a Role"), "{ended:?}");
@@ -70,14 +70,14 @@ fn what_it_may_not_delete_fails_line_by_line_and_the_end_is_worth_a_retry() {
     let objects = ["a", "b"].map(|run| ended(claim(&namespace, run), "Succeeded", 1));
     cluster.apply(&manifests(&objects)).unwrap();
     let (_folder, kubeconfig) = account(cluster, &namespace, "looking", &["list"], &NEEDED);
-    let ended = Reap::new().env("KUBECONFIG", &kubeconfig).args(&["--claims-only"]).run();
+    let ended = Reap::new().kubeconfig(&kubeconfig).args(&["--claims-only"]).run();
     assert_eq!((ended.code, &ended.summary()["failed"]), (Some(3), &2.into()), "{ended:?}");
     for claim in ["agent-ws-a", "agent-ws-b"] {
         let line = ended.line("claim", claim);
         assert!(line["error"].as_str().unwrap().contains("cannot delete resource"), "{line}");
     }
     // Without --claims-only, volumes are looked at too, which are the whole cluster's.
-    let ended = Reap::new().env("KUBECONFIG", &kubeconfig).run();
+    let ended = Reap::new().kubeconfig(&kubeconfig).run();
     assert_eq!(ended.code, Some(4), "{ended:?}");
     assert!(ended.stderr.contains("persistentvolumes"), "{ended:?}");
 }

@@ -1,13 +1,12 @@
 use cluster::Cluster;
+use sandbox::Piece;
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Stdio};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_reap-pvcs");
 
 /// The binary with nothing in its environment but what is added.
-pub(crate) struct Reap {
-    command: Command,
-    _home: tempfile::TempDir,
-}
+pub(crate) struct Reap(Piece);
 
 /// How it ended.
 #[derive(Debug)]
@@ -25,15 +24,11 @@ impl Ended {
         last
     }
 
-    /// The line whose `member` (claim, volume) has this value and that has no other of those before it.
-    pub(crate) fn line(&self, member: &str, value: &str) -> &Value {
-        let found: Vec<_> = self.lines.iter().filter(|line| line[member] == value).collect();
-        match (member, &*found) {
-            (_, [line]) => line,
-            // A volume is named in its claim's line too.
-            ("volume", [_, line]) => line,
-            _ => panic!("{member} {value}: {self:?}"),
-        }
+    /// The line of a claim, or of a volume that has none.
+    pub(crate) fn line(&self, member: &str, name: &str) -> &Value {
+        let mut found = self.lines.iter().filter(|line| line[member] == name);
+        // A volume is named in its claim's line too, which comes before its own.
+        found.next_back().unwrap_or_else(|| panic!("{member} {name}: {self:?}"))
     }
 
     /// Decision and result of a claim.
@@ -45,48 +40,34 @@ impl Ended {
 
 impl Reap {
     pub(crate) fn new() -> Self {
-        Self::program(env!("CARGO_BIN_EXE_reap-pvcs"))
+        Self(Piece::new(BINARY))
     }
 
     /// `sh -c script`, which finds the binary on its PATH.
     pub(crate) fn shell(script: &str) -> Self {
-        Self::program("/bin/sh").args(&["-c", script])
-    }
-
-    fn program(program: &str) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let binaries = Path::new(env!("CARGO_BIN_EXE_reap-pvcs")).parent().unwrap();
-        let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("PATH", format!("{}:/usr/bin:/bin", binaries.display()))
-            .env("HOME", home.path());
-        Self { command, _home: home }
+        Self(Piece::shell(BINARY, script))
     }
 
     /// In this namespace of this cluster.
     pub(crate) fn on(cluster: &Cluster, namespace: &str) -> Self {
-        Self::new().env("KUBECONFIG", cluster.kubeconfig()).args(&["--namespace", namespace])
+        Self::new().kubeconfig(cluster.kubeconfig()).args(&["--namespace", namespace])
     }
 
-    pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
-        self.command.env(name, value);
-        self
+    pub(crate) fn kubeconfig(self, file: &Path) -> Self {
+        Self(self.0.env("KUBECONFIG", file.to_str().unwrap()))
     }
 
-    pub(crate) fn args(mut self, args: &[&str]) -> Self {
-        self.command.args(args);
-        self
+    pub(crate) fn args(self, args: &[&str]) -> Self {
+        Self(self.0.args(args))
     }
 
-    pub(crate) fn run(mut self) -> Ended {
-        let output = self.command.stdin(Stdio::null()).output().unwrap();
-        let stdout = String::from_utf8(output.stdout).unwrap();
+    pub(crate) fn run(self) -> Ended {
+        let ended = self.0.run("");
         Ended {
-            code: output.status.code(),
-            lines: stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
-            stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
+            code: ended.code,
+            lines: ended.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
+            stdout: ended.stdout,
+            stderr: ended.stderr,
         }
     }
 }
