@@ -46,6 +46,9 @@ struct Serve {
     /// What the model is to say (JSON).
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
+    /// Expect an API key of the model's clients, as opencode has one, and no subscription's token.
+    #[arg(long)]
+    api_key: bool,
     /// Serve until SIGINT or SIGTERM, whatever stdin does.
     #[arg(long)]
     until_signal: bool,
@@ -56,7 +59,7 @@ struct Serve {
 /// # Errors
 /// A scenario that is none, a directory that cannot be written, no port.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Serve { dir, repository, scenario, until_signal } = match arguments.command {
+    let Serve { dir, repository, scenario, api_key, until_signal } = match arguments.command {
         Command::Serve(serve) => serve,
         Command::Page(args) => {
             piece::output::bytes(crate::page::render(&args)?.as_bytes())?;
@@ -84,6 +87,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     }
     if let Some(scenario) = scenario {
         sandbox.model().load(scenario)?;
+    }
+    if api_key {
+        sandbox.model().expect_api_key();
     }
     let directory = sandbox.shared.directory();
     let key_file = directory.join("app.pem");

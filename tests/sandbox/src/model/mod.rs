@@ -1,6 +1,7 @@
 //! The model behind `api.anthropic.com`: messages by a script, streamed or whole, for a client with an OAuth token.
 
 mod answer;
+mod dialect;
 mod request;
 mod scenario;
 mod template;
@@ -24,6 +25,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The token that is expected unless a test says otherwise. It opens nothing.
 const TOKEN: &str = "sk-ant-oat01-sandbox-opens-nothing";
 
+/// The API key that is expected of clients that log in with one. It opens nothing.
+const API_KEY: &str = "sk-ant-api03-sandbox-opens-nothing";
+
 /// The model, running.
 #[derive(Debug)]
 pub struct Model {
@@ -34,7 +38,7 @@ pub struct Model {
 /// A scenario, and how far it got.
 #[derive(Debug)]
 struct Play {
-    token: String,
+    login: Login,
     scenario: Scenario,
     /// The conversations, by who leads them.
     conversations: HashMap<Speaker, Conversation>,
@@ -45,6 +49,15 @@ struct Play {
     calls: u64,
     first_request: Option<Timestamp>,
     last_request: Option<Timestamp>,
+}
+
+/// How clients log in: each way alone, for the service takes the one where a client shows both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Login {
+    /// A subscription's token, as `Authorization: Bearer`.
+    OAuth(String),
+    /// A key, as `x-api-key`.
+    ApiKey(String),
 }
 
 /// Who leads a conversation: the session, and the subagent where it is one. Clients that do not say are told apart by
@@ -69,7 +82,7 @@ enum Next {
 impl Model {
     pub(crate) fn start(shared: Shared) -> Self {
         let play = Play {
-            token: TOKEN.to_owned(),
+            login: Login::OAuth(TOKEN.to_owned()),
             scenario: Scenario::default(),
             conversations: HashMap::new(),
             variables: BTreeMap::new(),
@@ -128,15 +141,23 @@ impl Model {
         self.shared.url(Service::Model)
     }
 
-    /// The OAuth token that clients must show. It opens nothing else.
+    /// The OAuth token or the API key that clients must show. It opens nothing else.
     #[must_use]
     pub fn token(&self) -> String {
-        self.play().token.clone()
+        match &self.play().login {
+            Login::OAuth(token) | Login::ApiKey(token) => token.clone(),
+        }
     }
 
     /// Expects another token from here on.
     pub fn expect_token(&self, token: &str) {
-        self.play().token = token.to_owned();
+        self.play().login = Login::OAuth(token.to_owned());
+    }
+
+    /// Expects an API key from here on, which this gives, and no token.
+    pub fn expect_api_key(&self) -> String {
+        self.play().login = Login::ApiKey(API_KEY.to_owned());
+        API_KEY.to_owned()
     }
 
     /// Plays a scenario from its beginning, for conversations that begin after this.
@@ -195,7 +216,7 @@ fn locked(play: &Mutex<Play>) -> MutexGuard<'_, Play> {
 }
 
 async fn message(shared: &Shared, play: &Mutex<Play>, headers: &HeaderMap, body: &[u8]) -> Response {
-    let asked = match admitted(shared, &locked(play).token, headers, body, true) {
+    let asked = match admitted(shared, &locked(play).login, headers, body, true) {
         Ok(asked) => asked,
         Err(refused) => return *refused,
     };
@@ -250,7 +271,7 @@ async fn message(shared: &Shared, play: &Mutex<Play>, headers: &HeaderMap, body:
 }
 
 fn count_tokens(shared: &Shared, play: &Mutex<Play>, headers: &HeaderMap, body: &[u8]) -> Response {
-    match admitted(shared, &locked(play).token, headers, body, false) {
+    match admitted(shared, &locked(play).login, headers, body, false) {
         Ok(_) => axum::Json(json!({"input_tokens": tokens(body.len())})).into_response(),
         Err(refused) => *refused,
     }
@@ -259,23 +280,38 @@ fn count_tokens(shared: &Shared, play: &Mutex<Play>, headers: &HeaderMap, body: 
 /// Who asks is told apart from what is asked: credentials first, then the headers, then the body.
 fn admitted(
     shared: &Shared,
-    token: &str,
+    login: &Login,
     headers: &HeaderMap,
     body: &[u8],
     answers: bool,
 ) -> Result<Asked, Box<Response>> {
     let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    if header("x-api-key").is_some() {
-        shared.violation(Service::Model, "a client sent x-api-key, which overrides the OAuth token");
-        return Err(refusal(401, None, Some("invalid x-api-key")).into());
-    }
-    if header("authorization").and_then(|value| value.strip_prefix("Bearer ")) != Some(token) {
-        return Err(refusal(401, None, Some("Invalid bearer token")).into());
-    }
-    let betas = headers.get_all("anthropic-beta");
-    let mut betas = betas.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    if !betas.any(|beta| beta.trim().starts_with("oauth-")) {
-        return Err(refusal(401, None, Some("OAuth authentication is currently not supported.")).into());
+    match login {
+        Login::OAuth(token) => {
+            if header("x-api-key").is_some() {
+                shared.violation(Service::Model, "a client sent x-api-key, which overrides the OAuth token");
+                return Err(refusal(401, None, Some("invalid x-api-key")).into());
+            }
+            if header("authorization").and_then(|value| value.strip_prefix("Bearer ")) != Some(token) {
+                return Err(refusal(401, None, Some("Invalid bearer token")).into());
+            }
+            let betas = headers.get_all("anthropic-beta");
+            let mut betas =
+                betas.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+            if !betas.any(|beta| beta.trim().starts_with("oauth-")) {
+                return Err(
+                    refusal(401, None, Some("OAuth authentication is currently not supported.")).into()
+                );
+            }
+        }
+        Login::ApiKey(key) => {
+            if header("authorization").is_some() {
+                shared.violation(Service::Model, "a client with an API key sent an authorization too");
+            }
+            if header("x-api-key") != Some(key) {
+                return Err(refusal(401, None, Some("invalid x-api-key")).into());
+            }
+        }
     }
     let invalid = |why: &str| {
         shared.violation(Service::Model, why);
@@ -358,7 +394,7 @@ impl Play {
         if markers.len() > 1 {
             return Err(format!("a system prompt has the markers of several agents: {markers:?}"));
         }
-        if matching.is_empty() && asked.tools == 0 {
+        if matching.is_empty() && asked.tools.is_empty() {
             return Ok(None);
         }
         let played = self.conversations.values().map(|conversation| conversation.agent);
@@ -406,7 +442,10 @@ impl Play {
         let calls: Vec<(String, Value)> = turn
             .calls
             .iter()
-            .map(|call| Ok((call.tool.clone(), template::fill_json(&call.input, &value)?)))
+            .map(|call| {
+                let input = template::fill_json(&call.input, &value)?;
+                Ok(dialect::spoken(&call.tool, input, &asked.tools))
+            })
             .collect::<Result<_, _>>()
             .map_err(unknown)?;
         let mut content: Vec<Value> = text.iter().map(|text| json!({"type": "text", "text": text})).collect();

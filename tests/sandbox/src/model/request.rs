@@ -10,8 +10,8 @@ pub(super) struct Asked {
     pub(super) streaming: bool,
     /// The system prompt.
     pub(super) system: String,
-    /// How many tools the model may call.
-    pub(super) tools: usize,
+    /// The names of the tools that the model may call.
+    pub(super) tools: Vec<String>,
     /// Whether the answer is to be JSON of a given schema.
     pub(super) wants_json: bool,
     /// How many messages the model wrote in this conversation.
@@ -33,9 +33,15 @@ struct Body {
     #[serde(default)]
     stream: bool,
     #[serde(default)]
-    tools: Vec<Value>,
+    tools: Vec<Tool>,
     #[serde(default)]
     output_config: Value,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -141,7 +147,7 @@ pub(super) fn read(body: &[u8], answers: bool) -> Result<Asked, String> {
     Ok(Asked {
         streaming: body.stream,
         system: body.system.as_ref().map(Content::text).unwrap_or_default(),
-        tools: body.tools.len(),
+        tools: body.tools.into_iter().map(|tool| tool.name).collect(),
         wants_json: body.output_config.get("format").is_some_and(|format| !format.is_null()),
         turns: said.iter().filter(|(_, message)| message.role == Role::Assistant).count(),
         task: task(&first.content),
