@@ -168,6 +168,7 @@ impl Observer {
 
     fn error_outcome(&self, ended: &Ended, ending: Ending) -> Outcome {
         match ended.subtype.as_str() {
+            "error_mcp_servers" => return Outcome::McpFailed,
             "error_max_turns" => return Outcome::TurnLimit,
             "error_max_budget_usd" => return Outcome::Budget,
             _ => {}

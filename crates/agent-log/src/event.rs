@@ -162,7 +162,7 @@ pub(crate) struct Input<'a> {
     pub(crate) description: Text<'a>,
     #[serde(borrow)]
     pub(crate) command: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "filePath")]
     pub(crate) file_path: Text<'a>,
     #[serde(borrow)]
     pub(crate) notebook_path: Text<'a>,

@@ -1,5 +1,7 @@
 //! What the events say of a run, kept in bounded memory.
 
+mod opencode;
+
 use crate::event::{self, Block, Event, Head, Input, ModelUsage, Usage};
 use crate::notice::{Notice, View};
 use crate::text;
@@ -86,6 +88,10 @@ pub struct Observer {
     model: Option<String>,
     cost: f64,
     duration: u64,
+    /// When the first event came, in milliseconds since 1970; of CLIs that do not tell how long they took.
+    began_ms: Option<u64>,
+    /// What the agent itself said last, of CLIs that do not repeat it at the end.
+    said: String,
     /// Of all results: the agent is asked again when a subagent in the background has ended.
     turns: Option<u64>,
     counted: Option<Tokens>,
@@ -122,12 +128,12 @@ impl Observer {
 
     /// Takes a line, which has been redacted. `false` if it is no event.
     pub fn line(&mut self, line: &str, view: &mut impl View) -> bool {
-        let mended;
+        let mut mended = None;
         let event = match event::read(line) {
             Ok(event) => event,
             Err(event::NoEvent) => {
-                mended = event::with_whole_characters(line);
-                let Ok(event) = event::read(&mended) else {
+                let whole = mended.insert(event::with_whole_characters(line));
+                let Ok(event) = event::read(whole) else {
                     self.malformed += 1;
                     view.notice(&Notice::Malformed { line });
                     return false;
@@ -142,6 +148,7 @@ impl Observer {
             Some("system") => self.system(&event, view),
             Some("rate_limit_event") => self.rate_limit(&event, view),
             Some("result") => self.result(&event, view),
+            Some(kind) if opencode::has(kind) => self.opencode(mended.as_deref().unwrap_or(line), view),
             None => self.record(line),
             Some(_) => {}
         }
@@ -374,9 +381,13 @@ impl Observer {
         let Some((server, _)) = call.tool.strip_prefix("mcp__").and_then(|name| name.split_once("__")) else {
             return;
         };
-        let gone = failure.is_some_and(|content| {
-            let text = event::text_of(content);
-            // The CLI's own words and nothing else: a tool's error may well hold them.
+        let failure = failure.map(event::text_of);
+        self.reached_server(server, failure.as_deref(), call.owner);
+    }
+
+    fn reached_server(&mut self, server: &str, failure: Option<&str>, by: Owner) {
+        // The CLI's own words and nothing else: a tool's error may well hold them.
+        let gone = failure.is_some_and(|text| {
             matches!(
                 text.trim(),
                 "Connection closed" | "MCP error -32000: Connection closed" | "Not connected"
@@ -385,7 +396,7 @@ impl Observer {
         if !gone {
             self.lost.remove(server);
         } else if self.lost.len() < LISTED_MAX {
-            let by = self.name(call.owner).to_owned();
+            let by = self.name(by).to_owned();
             self.lost.insert(text::line(server, 100), by);
         }
     }

@@ -6,6 +6,8 @@
 mod binary;
 /// Every ending of the agent CLI, over transcripts that the real one wrote.
 mod endings;
+/// The same for opencode.
+mod opencode;
 /// Whatever comes, however it is cut.
 mod robustness;
 
