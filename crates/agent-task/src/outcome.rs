@@ -154,7 +154,7 @@ impl Outcome {
             }
             Self::UsageLimit => "Run the task again after the reset time.",
             Self::LoginFailed => {
-                "Create a new token with `claude setup-token` and set CLAUDE_CODE_OAUTH_TOKEN."
+                "Create a new token with `claude setup-token` and set CLAUDE_CODE_OAUTH_TOKEN; for opencode, a new key in OPENCODE_API_KEY."
             }
             Self::ApiUnavailable | Self::NetworkError => "Run the task again later.",
             Self::ApiError => "Read the error: the model's name or the request is wrong.",

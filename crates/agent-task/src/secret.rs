@@ -4,12 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
-/// Variables that the agent and its MCP servers never get, whoever asks for them. The first three override the login
-/// token or send it elsewhere; with the others the agent could push.
+/// Variables that the agent and its MCP servers never get, whoever asks for them. The first three override claude's login
+/// token or send it elsewhere; the next is opencode's login, which it gets and nothing that it starts; with the others the
+/// agent could push.
 pub const NEVER_HANDED_ON: &[&str] = &[
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
     "ANTHROPIC_BASE_URL",
+    "OPENCODE_API_KEY",
+    "OPENCODE_API_KEY_FILE",
     "GITHUB_APP_PRIVATE_KEY",
     "GITHUB_APP_PRIVATE_KEY_FILE",
 ];

@@ -86,7 +86,8 @@ pub struct Run {
     /// MCP configuration of the agent: its servers must be connected, the variables it refers to are passed on.
     #[arg(long, value_name = "FILE")]
     pub mcp_config: Option<PathBuf>,
-    /// Hand the prompt over on the command's stdin, as a stream-json event, once the servers of --mcp-config are connected.
+    /// Hand the prompt over on the command's stdin: to claude as a stream-json event, once the servers of --mcp-config are
+    /// connected; to opencode, which sees to that itself, as it is.
     #[arg(long)]
     pub prompt_on_stdin: bool,
     /// What the servers get to start, with --prompt-on-stdin.
@@ -95,7 +96,7 @@ pub struct Run {
     /// Pass this variable on to the command.
     #[arg(long, value_name = "NAME")]
     pub pass_env: Vec<String>,
-    /// What the command prints [default: stream-json for claude, else none].
+    /// What the command prints [default: stream-json for claude, opencode for opencode, else none].
     #[arg(long, value_name = "FORMAT")]
     pub events: Option<Events>,
     /// Progress on stderr.
@@ -130,8 +131,10 @@ pub struct Run {
 /// What a command prints on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Events {
-    /// The agent CLI's events, one JSON object a line: they say how the run ended.
+    /// claude's events, one JSON object a line: they say how the run ended.
     StreamJson,
+    /// opencode's, likewise.
+    Opencode,
     /// Text for people: it goes to stderr, and the exit code says how the run ended.
     None,
 }

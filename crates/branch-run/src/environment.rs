@@ -43,6 +43,10 @@ const ALLOWED: &[&str] = &[
     "REQUESTS_CA_BUNDLE",
     // The agent.
     "CLAUDE_CONFIG_DIR",
+    "NPM_CONFIG_OFFLINE",
+    "OPENCODE_AUTH_CONTENT",
+    "OPENCODE_MODELS_PATH",
+    "OPENCODE_TEST_HOME",
     "GIT_AUTHOR_NAME",
     "GIT_AUTHOR_EMAIL",
     "GIT_COMMITTER_NAME",
@@ -69,13 +73,16 @@ const ALLOWED: &[&str] = &[
 
 /// Handed on by how they begin.
 const ALLOWED_PREFIXES: &[&str] =
-    &["LC_", "XDG_", "CLAUDE_CODE_", "DISABLE_", "MCP_", "PLAYWRIGHT_", "PRESSRUN_"];
+    &["LC_", "XDG_", "CLAUDE_CODE_", "DISABLE_", "OPENCODE_DISABLE_", "MCP_", "PLAYWRIGHT_", "PRESSRUN_"];
 
 /// Of those, the families in which a name may be a secret's.
 const MIXED_PREFIXES: &[&str] = &["MCP_", "PLAYWRIGHT_", "PRESSRUN_"];
 
-/// The login token of the agent CLI, which knows the variable and not the file.
+/// The login token of claude, which knows the variable and not the file.
 pub const LOGIN_TOKEN: &str = "CLAUDE_CODE_OAUTH_TOKEN";
+
+/// The key of opencode's provider, likewise.
+pub const LOGIN_KEY: &str = "OPENCODE_API_KEY";
 
 /// Why a variable may not be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +109,8 @@ pub fn inherited(
 }
 
 fn passes(name: &str, asked: &BTreeSet<String>) -> bool {
-    if NEVER_HANDED_ON.contains(&name) {
+    // The login is put on top, by whose it is.
+    if NEVER_HANDED_ON.contains(&name) || name == LOGIN_TOKEN {
         return false;
     }
     if asked.contains(name) || ALLOWED.contains(&name) || WAY_OUT.contains(&name) {
@@ -130,8 +138,8 @@ pub struct Set<'a> {
     pub temporary: &'a OsStr,
     /// Name and mail for commits, where git has none.
     pub identity: Option<(&'a str, &'a str)>,
-    /// The login token.
-    pub login: Option<&'a str>,
+    /// The variable that the command logs in with, and its value.
+    pub login: Option<(&'static str, &'a str)>,
 }
 
 impl Set<'_> {
@@ -162,8 +170,8 @@ impl Set<'_> {
                 set(&format!("GIT_{role}_EMAIL"), mail.as_ref());
             }
         }
-        if let Some(token) = self.login {
-            set(LOGIN_TOKEN, token.as_ref());
+        if let Some((variable, value)) = self.login {
+            set(variable, value.as_ref());
         }
     }
 }
@@ -186,6 +194,26 @@ mod tests {
         assert_eq!(passed(&three, &three), [""; 0], "asked for or not");
         assert_eq!(check_asked(three), Err(NeverPassed("ANTHROPIC_API_KEY".into())));
         assert_eq!(check_asked(["GITHUB_TOKEN"]), Ok(()));
+    }
+
+    /// P3, P12: one runtime's login is not for the other.
+    #[test]
+    fn a_login_passes_as_the_commands_own_alone() {
+        assert_eq!(passed(&[LOGIN_TOKEN, LOGIN_KEY], &[LOGIN_TOKEN, LOGIN_KEY]), [""; 0]);
+        let mut environment = BTreeMap::new();
+        let (run, temporary) = ("r", OsStr::new("/t"));
+        Set { run, pid: 1, temporary, identity: None, login: Some((LOGIN_KEY, "k")) }
+            .put_into(&mut environment);
+        assert!(environment.contains_key(OsStr::new(LOGIN_KEY)));
+        assert!(!environment.contains_key(OsStr::new(LOGIN_TOKEN)));
+    }
+
+    /// P3, P12: what would be another source of opencode's settings.
+    #[test]
+    fn settings_of_opencode_do_not_pass() {
+        let others =
+            ["OPENCODE_CONFIG", "OPENCODE_CONFIG_CONTENT", "OPENCODE_CONFIG_DIR", "OPENCODE_PERMISSION"];
+        assert_eq!(passed(&others, &[]), [""; 0]);
     }
 
     /// P3
@@ -214,7 +242,6 @@ mod tests {
     fn what_tools_need_passes() {
         let needed = [
             "CLAUDE_CODE_MAX_RETRIES",
-            "CLAUDE_CODE_OAUTH_TOKEN",
             "HOME",
             "HTTPS_PROXY",
             "LC_ALL",

@@ -82,6 +82,15 @@ impl Handover {
     }
 }
 
+/// For a command that reads nothing but the prompt.
+pub(crate) fn at_once(prompt: String) -> Writer<Handed> {
+    Box::new(move |mut stdin: ChildStdin, _| {
+        // Where the command is gone, it is its end that tells why.
+        let written = stdin.write_all(prompt.as_bytes());
+        if written.is_ok() { Handed::Over } else { Handed::Nothing }
+    })
+}
+
 /// What became of the prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Handed {

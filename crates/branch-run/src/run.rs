@@ -2,9 +2,9 @@
 
 use crate::args::{Events, Progress, Run};
 use crate::ending::{Observed, conclude, judge};
-use crate::environment::{self, LOGIN_TOKEN};
+use crate::environment::{self, LOGIN_KEY, LOGIN_TOKEN};
 use crate::events::{self, AgentEvents, Stdout, Text};
-use crate::handover::{Handed, Handover};
+use crate::handover::{self, Handed, Handover};
 use crate::lock::{Holder, Lock};
 use crate::mcp::{self, Needs};
 use crate::supervision::{Ending, Limits, Streams, Supervisor};
@@ -19,6 +19,7 @@ use redact::Redactor;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ struct Plan {
     events: Events,
     needs: Needs,
     author: Option<(String, String)>,
+    /// The variable that the command logs in with.
+    login_variable: &'static str,
     login: Option<Secret>,
     started_at: Timestamp,
     workspace: Workspace,
@@ -123,6 +126,12 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
             } else {
                 (None, Stdout::Events(Box::new(events)))
             }
+        }
+        Events::Opencode => {
+            let view = view(args.progress);
+            let events = AgentEvents::new(redactor, transcript, !args.quiet_events, view);
+            let stdin = args.prompt_on_stdin.then(|| handover::at_once(plan.prompt.clone()));
+            (stdin, Stdout::Events(Box::new(events)))
         }
         Events::None => (None, Stdout::Text(Text::new(redactor, transcript))),
     };
@@ -279,7 +288,13 @@ fn plan(args: &Run) -> anyhow::Result<Plan> {
         }
         None => names::run_id(&args.agent, started_at, entropy()?),
     };
-    let claude = Path::new(name).file_name() == Some(OsStr::new("claude"));
+    let prints = match Path::new(name).file_name().and_then(OsStr::to_str) {
+        Some("claude") => Events::StreamJson,
+        Some("opencode") => Events::Opencode,
+        _ => Events::None,
+    };
+    let events = args.events.unwrap_or(prints);
+    let login_variable = if events == Events::Opencode { LOGIN_KEY } else { LOGIN_TOKEN };
     Ok(Plan {
         run,
         agent: args.agent.clone(),
@@ -287,10 +302,11 @@ fn plan(args: &Run) -> anyhow::Result<Plan> {
         prompt,
         branch: args.branch.clone(),
         program,
-        events: args.events.unwrap_or(if claude { Events::StreamJson } else { Events::None }),
+        events,
         needs,
         author: args.author.as_deref().map(name_and_mail).transpose()?,
-        login: secret::from_env(LOGIN_TOKEN).map_err(|error| Fault::usage(format!("{error}")))?,
+        login_variable,
+        login: secret::from_env(login_variable).map_err(|error| Fault::usage(format!("{error}")))?,
         started_at,
         workspace,
     })
@@ -343,7 +359,7 @@ fn name_and_mail(author: &str) -> anyhow::Result<(String, String)> {
 /// What keeps runs of the same second apart.
 pub(crate) fn entropy() -> anyhow::Result<[u8; 3]> {
     let mut bytes = [0; 3];
-    std::fs::File::open("/dev/urandom")
+    File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))
         .context("reading /dev/urandom")?;
     Ok(bytes)
@@ -359,7 +375,7 @@ fn command_environment(args: &Run, plan: &Plan, temporary: &Path) -> BTreeMap<Os
         pid: std::process::id(),
         temporary: temporary.as_os_str(),
         identity: given.or_else(|| (!named && !plan.workspace.has_identity()).then_some(NOBODY)),
-        login: plan.login.as_ref().map(Secret::expose),
+        login: plan.login.as_ref().map(|login| (plan.login_variable, login.expose())),
     }
     .put_into(&mut made);
     made
@@ -367,7 +383,7 @@ fn command_environment(args: &Run, plan: &Plan, temporary: &Path) -> BTreeMap<Os
 
 fn redactor(plan: &Plan) -> Redactor {
     let names: Vec<&str> =
-        [LOGIN_TOKEN].into_iter().chain(plan.needs.variables.iter().map(String::as_str)).collect();
+        [plan.login_variable].into_iter().chain(plan.needs.variables.iter().map(String::as_str)).collect();
     Redactor::from_env(&names)
 }
 

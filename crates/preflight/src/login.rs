@@ -30,7 +30,7 @@ pub(crate) fn look(context: &Context) -> anyhow::Result<Finding> {
         pid: std::process::id(),
         temporary: folder.path().as_os_str(),
         identity: None,
-        login: Some(token.expose()),
+        login: Some((LOGIN_TOKEN, token.expose())),
     };
     set.put_into(&mut made);
     let mut command = Command::new("claude");
