@@ -16,10 +16,11 @@ Options:
   --repo OWNER/NAME     Repository on GitHub [env: GITHUB_REPOSITORY; default: the remote origin's]
   --base BRANCH         Branch that the pull request goes to [default: main]
   --agent NAME          Agent, as .claude/agents defines it [default: publisher]
+  --runtime NAME        Agent CLI: claude or opencode [env: PRESSRUN_RUNTIME; default: claude]
   --timeout DURATION    Time limit of the agent, as 30m [default: 30m]
   --max-turns N         Turn limit of the agent
   --max-budget-usd USD  Budget of the agent
-  --model MODEL         Model of the agent [default: the agent's own]
+  --model MODEL         Model of the agent [default: the agent's own; for opencode, as provider/model: see docs/opencode.md]
   --allowed-tools LIST  Tools that the agent may use, as 'Read,Bash(git *)' [default: see docs/agents.md]
   --mcp-overlay FILE    MCP servers beside the agent's presets, for mcp-config
   --run-dir DIR         Record, transcript and artefacts of the run [env: PRESSRUN_RUN_DIR;
@@ -29,6 +30,7 @@ Options:
 
 Credentials (X, or the file that X_FILE names):
   CLAUDE_CODE_OAUTH_TOKEN                     the agent's login, from `claude setup-token`
+  OPENCODE_API_KEY                            the same for --runtime opencode: a key of the model's provider
   GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY       the GitHub App; or GITHUB_TOKEN, a token that may write to the repository
   DISCORD_WEBHOOK_URL                         the channel; or DISCORD_BOT_TOKEN and DISCORD_CHANNEL_ID
 
@@ -60,13 +62,13 @@ have() {
 
 parse() {
     topic='' stage=all publish=1 notify=1 dry_run=0
-    repo=${GITHUB_REPOSITORY:-} base=main agent=publisher timeout=30m run_dir=${PRESSRUN_RUN_DIR:-}
+    repo=${GITHUB_REPOSITORY:-} base=main agent=publisher runtime=${PRESSRUN_RUNTIME:-claude} timeout=30m run_dir=${PRESSRUN_RUN_DIR:-}
     allowed_tools='Agent,Read,Write,Edit,Glob,Grep,TodoWrite,WebSearch,WebFetch,mcp__playwright,Bash(git *),Bash(start-dev-bg.sh *)'
     mcp_args=() agent_args=() push_args=()
     local topics=()
     while (($#)); do
         case $1 in
-            --stage | --repo | --base | --agent | --timeout | --max-turns | --max-budget-usd | --model | --allowed-tools | --mcp-overlay | --run-dir)
+            --stage | --repo | --base | --agent | --runtime | --timeout | --max-turns | --max-budget-usd | --model | --allowed-tools | --mcp-overlay | --run-dir)
                 [[ -n ${2:-} ]] || die 2 "$1 wants a value"
                 ;;
         esac
@@ -75,6 +77,7 @@ parse() {
             --repo) repo=$2 ;;
             --base) base=$2 push_args=(--allow-base "$2") ;;
             --agent) agent=$2 ;;
+            --runtime) runtime=$2 ;;
             --timeout) timeout=$2 ;;
             --max-turns | --max-budget-usd | --model) agent_args+=("$1" "$2") ;;
             --allowed-tools) allowed_tools=$2 ;;
@@ -100,6 +103,11 @@ parse() {
             *) shift 2 ;;
         esac
     done
+    case $runtime in
+        claude) login=CLAUDE_CODE_OAUTH_TOKEN login_hint="create a token with 'claude setup-token', then export $login=…" ;;
+        opencode) login=OPENCODE_API_KEY login_hint="create a key at the model's provider, then export $login=…" ;;
+        *) die 2 "unknown runtime '$runtime'" 'one of claude, opencode' ;;
+    esac
     case $stage in
         agent | all)
             ((${#topics[@]} == 1)) || die 2 "expected one topic, got ${#topics[@]}" 'quote it: run-publisher.sh "A post about X"'
@@ -126,13 +134,13 @@ require_tools() {
 }
 
 require_agent_stage() {
-    require_tools git claude agent-home mcp-config branch-run
-    have CLAUDE_CODE_OAUTH_TOKEN || die 4 'CLAUDE_CODE_OAUTH_TOKEN is not set' \
-        "create a token with 'claude setup-token', then export CLAUDE_CODE_OAUTH_TOKEN=…"
+    require_tools git "$runtime" agent-home mcp-config branch-run
+    have "$login" || die 4 "$login is not set" "$login_hint"
     # The agent CLI knows the variable alone.
-    [[ -n ${CLAUDE_CODE_OAUTH_TOKEN:-} ]] || CLAUDE_CODE_OAUTH_TOKEN=$(<"$CLAUDE_CODE_OAUTH_TOKEN_FILE")
-    export CLAUDE_CODE_OAUTH_TOKEN
-    unset CLAUDE_CODE_OAUTH_TOKEN_FILE
+    local file=${login}_FILE
+    [[ -n ${!login:-} ]] || printf -v "$login" %s "$(<"${!file}")"
+    export "${login?}"
+    unset "$file"
 }
 
 require_publish_stage() {
@@ -195,11 +203,25 @@ logged() {
     return "$code"
 }
 
-run_agent() {
-    local mcp=$run_dir/mcp.json user_agents=${CLAUDE_CONFIG_DIR:-$HOME/.claude}/agents
-    local command=(claude --agent "$agent" --setting-sources user --mcp-config "$mcp" --strict-mcp-config
+# What an agent CLI reads of the repository, how it is called, and what it finds in its environment.
+prepare_claude() {
+    agent-home "${home[@]}" >"$run_dir/agents.json"
+    environment=("CLAUDE_CONFIG_DIR=$run_dir/claude")
+    command=(claude --agent "$agent" --setting-sources user --mcp-config "$mcp" --strict-mcp-config
         --permission-mode dontAsk --allowedTools "$allowed_tools" --input-format stream-json --output-format stream-json
         --verbose "${agent_args[@]}" -p)
+}
+
+prepare_opencode() {
+    agent-home "${home[@]}" --mcp-config "$mcp" --allowed-tools "$allowed_tools" "${agent_args[@]}" >"$run_dir/agents.json"
+    mapfile -t environment < <(jq -r '.environment | to_entries[] | "\(.key)=\(.value)"' "$run_dir/agents.json")
+    command=(opencode run --format json --agent "$agent" --title "$agent" --print-logs --log-level ERROR)
+}
+
+run_agent() {
+    local mcp=$run_dir/mcp.json command environment
+    local home=(--runtime "$runtime" --agent "$agent" --user-agents "${CLAUDE_CONFIG_DIR:-$HOME/.claude}/agents"
+        --out "$run_dir/$runtime")
     local run=(--agent "$agent" --base "$base" --prompt-file "$run_dir/prompt" --prompt-on-stdin --timeout "$timeout"
         --mcp-config "$mcp" --transcript "$run_dir/transcript.jsonl" --record "$record" --die-with-parent $$)
     [[ ! -t 1 ]] || run+=(--quiet-events)
@@ -212,10 +234,10 @@ run_agent() {
     fi
 
     printf '%s' "$topic" >"$run_dir/prompt"
-    agent-home --agent "$agent" --user-agents "$user_agents" --out "$run_dir/claude" >"$run_dir/agents.json"
-    export CLAUDE_CONFIG_DIR=$run_dir/claude
     mcp-config --agent "$agent" --artifacts "$run_dir/browser" "${mcp_args[@]}" --out "$mcp"
-    branch-run "${run[@]}" --dry-run -- "${command[@]}" >"$run_dir/plan.json"
+    "prepare_$runtime"
+    run=(env "${environment[@]}" branch-run "${run[@]}")
+    "${run[@]}" --dry-run -- "${command[@]}" >"$run_dir/plan.json"
     if ((dry_run)); then
         cat "$run_dir/plan.json"
         exit 0
@@ -227,7 +249,7 @@ run_agent() {
         return
     fi
     local code=0
-    signalled branch-run "${run[@]}" -- "${command[@]}" || code=$?
+    signalled "${run[@]}" -- "${command[@]}" || code=$?
     # Where it was killed, nothing is written: what is left is ended and kept here.
     if ((code > 128)) && [[ ! -s $record ]]; then
         code=0

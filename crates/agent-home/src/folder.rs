@@ -15,7 +15,7 @@ const AGENTS_MAX: usize = 500;
 const DEPTH_MAX: usize = 8;
 
 /// What else the agent CLI reads in a repository, and this run's will not.
-const UNHEARD: [&str; 7] = [
+const UNHEARD: [&str; 10] = [
     ".claude/settings.json",
     ".claude/settings.local.json",
     ".claude/hooks",
@@ -23,6 +23,9 @@ const UNHEARD: [&str; 7] = [
     ".claude/commands",
     ".claude/plugins",
     ".mcp.json",
+    ".opencode",
+    "opencode.json",
+    "opencode.jsonc",
 ];
 
 /// What a repository has to say.
@@ -61,20 +64,29 @@ pub(crate) fn read(repository: &Path, user_agents: Option<&Path>) -> anyhow::Res
             );
         }
     }
-    for name in ["CLAUDE.md", ".claude/CLAUDE.md"] {
-        let file = repository.join(name);
-        if found.instructions.is_none() && file.symlink_metadata().is_ok() {
-            let text = read_regular(&file, &mut found.ignored)?;
-            found.instructions = text.map(|text| {
-                let (text, imports) = imports::defused(&text);
-                found.ignored.extend(imports.iter().map(|path| format!("{}: @{path}", file.display())));
-                text
-            });
-        }
-    }
+    found.instructions = instructions(repository, &["CLAUDE.md", ".claude/CLAUDE.md"], &mut found.ignored)?;
     let unheard = UNHEARD.into_iter().filter(|name| repository.join(name).symlink_metadata().is_ok());
     found.ignored.extend(unheard.map(str::to_owned));
     Ok(found)
+}
+
+/// The text of the first of these files that is one, without imports.
+pub(crate) fn instructions(
+    repository: &Path,
+    names: &[&str],
+    ignored: &mut Vec<String>,
+) -> anyhow::Result<Option<String>> {
+    for file in names.iter().map(|name| repository.join(name)) {
+        if file.symlink_metadata().is_err() {
+            continue;
+        }
+        if let Some(text) = read_regular(&file, ignored)? {
+            let (text, imports) = imports::defused(&text);
+            ignored.extend(imports.iter().map(|path| format!("{}: @{path}", file.display())));
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
 }
 
 /// The Markdown files below `folder`, sorted. A folder that is not there has none.
@@ -129,7 +141,7 @@ fn read_regular(path: &Path, ignored: &mut Vec<String>) -> anyhow::Result<Option
 }
 
 /// Makes the folder, readable for its owner alone.
-pub(crate) fn write(out: &Path, repository: &Path, found: &Found) -> anyhow::Result<()> {
+pub(crate) fn make(out: &Path, repository: &Path) -> anyhow::Result<()> {
     let context = || format!("making {}", out.display());
     DirBuilder::new().mode(0o700).recursive(true).create(out).with_context(context)?;
     let inside = out.canonicalize().with_context(context)?.starts_with(repository.canonicalize()?);
@@ -138,6 +150,13 @@ pub(crate) fn write(out: &Path, repository: &Path, found: &Found) -> anyhow::Res
             .hint("the agent CLI writes into it: choose a folder elsewhere")
             .into());
     }
+    Ok(())
+}
+
+/// Makes the folder with what claude reads in it.
+pub(crate) fn write(out: &Path, repository: &Path, found: &Found) -> anyhow::Result<()> {
+    make(out, repository)?;
+    let context = || format!("making {}", out.display());
     let agents = out.join("agents");
     // What an earlier call copied may be gone from the repository.
     match fs::remove_dir_all(&agents) {
@@ -154,7 +173,7 @@ pub(crate) fn write(out: &Path, repository: &Path, found: &Found) -> anyhow::Res
     write_file(&out.join("settings.json"), "{\"disableAllHooks\":true}\n")
 }
 
-fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
     OpenOptions::new()
         .write(true)
         .create(true)

@@ -8,6 +8,8 @@
 //! turn every hook off, and `--strict-mcp-config` keeps the servers out. Instructions can import files (`@~/notes.md`): in
 //! the run's folder the agent CLI would take those from anywhere, so imports are no imports there.
 //!
+//! For opencode it is one configuration file, made whole here: see [`opencode`].
+//!
 //! It never follows a link, writes into the work tree, or runs anything.
 //!
 //! ```text
@@ -19,13 +21,15 @@ mod args;
 mod definition;
 mod folder;
 mod imports;
+pub mod opencode;
 
-pub use args::Args;
+pub use args::{Args, Runtime};
 pub use folder::Found;
 
 use agent_task::{Exit, names};
 use piece::Fault;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What was made.
@@ -41,6 +45,9 @@ struct AgentHome {
     agents: Vec<String>,
     /// What the repository says and the agent CLI will not hear.
     ignored: Vec<String>,
+    /// What the agent CLI is to have in its environment; empty where `config_dir` says it all.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    environment: BTreeMap<&'static str, String>,
 }
 
 /// Makes the folder and prints what is in it.
@@ -48,15 +55,34 @@ struct AgentHome {
 /// # Errors
 /// A usage fault where there is no such agent, or the folder is no place for it.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
-    let Args { agent, repository, user_agents, out } = args;
-    let found = find(&agent, &repository, user_agents.as_deref())?;
-    folder::write(&out, &repository, &found)?;
+    let Args { runtime, agent, repository, user_agents, out, opencode: asked } = args;
+    let mut found = find(&agent, &repository, user_agents.as_deref())?;
+    let mut environment = BTreeMap::new();
+    match runtime {
+        Runtime::Claude => folder::write(&out, &repository, &found)?,
+        Runtime::Opencode => {
+            folder::make(&out, &repository)?;
+            // Its own name for them comes first.
+            if let Some(text) = folder::instructions(&repository, &["AGENTS.md"], &mut found.ignored)? {
+                found.instructions = Some(text);
+            }
+            opencode::write(&out, &agent, &mut found, &asked)?;
+            environment = opencode::environment(&out.canonicalize()?);
+        }
+    }
     for ignored in &found.ignored {
         eprintln!("agent-home: ignored: {ignored}");
     }
     let config_dir = out.canonicalize()?;
     let agents = found.agents.into_keys().collect();
-    piece::output::line(&AgentHome { kind: "AgentHome", config_dir, agent, agents, ignored: found.ignored })?;
+    piece::output::line(&AgentHome {
+        kind: "AgentHome",
+        config_dir,
+        agent,
+        agents,
+        ignored: found.ignored,
+        environment,
+    })?;
     Ok(Exit::Done)
 }
 

@@ -6,7 +6,7 @@
 
 /// A piece of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Part<'t> {
+pub enum Part<'t> {
     /// Stands as it is.
     Literal(&'t str),
     /// `${name}` or `${name:-default}`.
@@ -21,7 +21,7 @@ pub(crate) enum Part<'t> {
 }
 
 /// The pieces of `text`, in order.
-pub(crate) fn parts(text: &str) -> Vec<Part<'_>> {
+pub fn parts(text: &str) -> Vec<Part<'_>> {
     let mut found = Vec::new();
     let mut rest = text;
     let mut literal = rest;

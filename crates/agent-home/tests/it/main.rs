@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // in the functions around the tests
 
+/// The configuration for opencode.
+mod opencode;
+
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
