@@ -12,6 +12,8 @@ mod expected;
 mod hostile;
 /// Runs that are killed at random moments.
 mod kills;
+/// The other runtime.
+mod opencode;
 /// What stops a run before anything happens.
 mod refusals;
 /// What the model says, in few words.
