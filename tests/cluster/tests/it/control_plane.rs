@@ -1,6 +1,6 @@
-use cluster::Cluster;
+use cluster::{Cluster, KUBECONFIG_VARIABLE};
 use serde_json::{Value, json};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 fn job(namespace: &str) -> String {
     json!({
@@ -108,4 +108,37 @@ fn many_talk_to_it_at_once() {
     let names =
         found["items"].as_array().unwrap().iter().map(|map| map["metadata"]["name"].as_str().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("map-")).count(), 8);
+}
+
+/// One test of this binary, in a process of its own with this kubeconfig in a variable, on a machine that has nothing but kubectl.
+fn with_kubeconfig_in(variable: &str) -> (u32, Output) {
+    let cluster = Cluster::shared_control_plane();
+    let folder = tempfile::tempdir().unwrap();
+    let found = Command::new("sh").args(["-c", "command -v kubectl"]).output().unwrap();
+    let kubectl = String::from_utf8(found.stdout).unwrap();
+    std::os::unix::fs::symlink(kubectl.trim_end(), folder.path().join("kubectl")).unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "control_plane::permissions_are_real"])
+        .env("PATH", folder.path())
+        .env_remove(KUBECONFIG_VARIABLE)
+        .env(variable, cluster.kubeconfig())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    (child.id(), child.wait_with_output().unwrap())
+}
+
+#[test]
+fn a_cluster_that_is_named_on_purpose_is_used_and_one_by_accident_is_not() {
+    let (process, output) = with_kubeconfig_in(KUBECONFIG_VARIABLE);
+    assert!(output.status.success(), "{output:?}");
+    let namespace = format!("namespace/permissions-{process}-0");
+    Cluster::shared_control_plane().kubectl(&["get", &namespace]).unwrap();
+
+    let (process, output) = with_kubeconfig_in("KUBECONFIG");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && said.contains("no cluster: starting the box"), "{said}");
+    let namespace = format!("namespace/permissions-{process}-0");
+    assert!(Cluster::shared_control_plane().kubectl(&["get", &namespace]).is_err());
 }
