@@ -358,6 +358,35 @@ fn a_push_that_takes_too_long_is_worth_a_retry() {
     assert_eq!(processes_with("sleep 86408"), [""; 0]);
 }
 
+/// P2: what the remote had when it was looked at is what it must have still.
+#[test]
+fn a_push_that_comes_between_is_not_overwritten() {
+    let published = Published::new();
+    let record = published.record("echo x >new");
+    let branch = record.branch.as_deref().unwrap();
+    let (bare, bin) = (published.bare(), published.place.path("bin"));
+    let main = published.place.git(["rev-parse", "main"]);
+    let theirs =
+        published.place.git(["--git-dir", &bare, "commit-tree", "-m", "theirs", "-p", &main, "main^{tree}"]);
+    std::fs::create_dir(&bin).unwrap();
+    let done = published.place.path("between");
+    let script = format!(
+        "#!/bin/sh\nPATH=${{PATH#*:}}\ncase \"$*\" in *'push --porcelain'*) [ -e {done} ] || \
+         {{ touch {done}; git --git-dir {bare} update-ref refs/heads/{branch} {theirs}; }};; esac\nexec git \"$@\"\n",
+        done = done.display(),
+    );
+    std::fs::write(bin.join("git"), script).unwrap();
+    Command::new("chmod").arg("+x").arg(bin.join("git")).status().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let ran = piped(published.command(&published.place).env("PATH", path), &record);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(done.exists());
+    assert_eq!(published.remote(branch), Some(theirs));
+    let push = ran.record().push.unwrap();
+    assert_ne!(push.branch, branch);
+    assert_eq!(published.remote(&push.branch), record.head);
+}
+
 /// The push, with a git that says "ready" and then does this.
 fn with_hanging_git(published: &Published, record: &RunRecord, script: &str) -> Command {
     let bin = published.place.path("bin");

@@ -1,5 +1,6 @@
 //! The REST API: who is asking, and what an App asks about itself and its repositories.
 
+use super::asked::Asked;
 use super::refusal::Refusal;
 use super::repository::{self, DEFAULT_BRANCH};
 use super::token::{self, Level, Permissions, Token};
@@ -12,11 +13,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The versions of the API that GitHub serves.
@@ -106,7 +106,7 @@ fn refused_at_the_door(hub: &Hub, call: &str, headers: &HeaderMap) -> Option<Res
 }
 
 /// The credentials of a request, as `Bearer` or `token`.
-fn credentials(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn credentials(headers: &HeaderMap) -> Option<&str> {
     let (scheme, credentials) = headers.get("authorization")?.to_str().ok()?.split_once(' ')?;
     let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
     known.then(|| credentials.trim())
@@ -117,30 +117,6 @@ impl Hub {
     fn by_app(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let undecodable = || Refusal::new(StatusCode::UNAUTHORIZED, "A JSON web token could not be decoded");
         self.app.check(credentials(headers).ok_or_else(undecodable)?, self.shared.clock().now())
-    }
-
-    /// The caller has a token for this repository, with this permission; where the repository is.
-    pub(super) fn by_token(
-        &self,
-        method: &Method,
-        headers: &HeaderMap,
-        repository: &str,
-        any_of: &[(&str, Level)],
-    ) -> Result<PathBuf, Refusal> {
-        let Some(credentials) = credentials(headers) else {
-            // Private repositories do not exist for those who do not say who they are.
-            return Err(match *method {
-                Method::GET => Refusal::not_found(),
-                _ => Refusal::new(StatusCode::UNAUTHORIZED, "Requires authentication"),
-            });
-        };
-        let token = self.token(credentials).ok_or_else(Refusal::bad_credentials)?;
-        let path = self.reach(&token, repository).ok_or_else(Refusal::not_found)?;
-        if any_of.iter().any(|(permission, level)| token.allows(permission, *level)) {
-            Ok(path)
-        } else {
-            Err(Refusal::not_accessible())
-        }
     }
 
     /// The body as a JSON object. Fields that GitHub does not know are the client's fault, which GitHub does not tell.
@@ -332,40 +308,25 @@ async fn repositories(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Answer
     Ok(Json(body).into_response())
 }
 
-async fn read_repository(
-    State(hub): State<Arc<Hub>>,
-    Path((owner, name)): Path<(String, String)>,
-    method: Method,
-    headers: HeaderMap,
-) -> Answer {
-    let repository = format!("{owner}/{name}");
-    hub.by_token(&method, &headers, &repository, &[("metadata", Level::Read)])?;
-    let json = repository_json(&hub.state(), &repository).ok_or_else(Refusal::not_found)?;
+async fn read_repository(asked: Asked) -> Answer {
+    asked.may(&[("metadata", Level::Read)])?;
+    let json = repository_json(&asked.hub.state(), &asked.repository).ok_or_else(Refusal::not_found)?;
     Ok(Json(json).into_response())
 }
 
-async fn read_branch(
-    State(hub): State<Arc<Hub>>,
-    Path((owner, name, branch)): Path<(String, String, String)>,
-    method: Method,
-    headers: HeaderMap,
-) -> Answer {
-    let path = hub.by_token(&method, &headers, &format!("{owner}/{name}"), &[("contents", Level::Read)])?;
+async fn read_branch(asked: Asked) -> Answer {
+    let path = asked.may(&[("contents", Level::Read)])?;
+    let Asked { repository, of: branch, .. } = asked;
     let sha = repository::branch(&path, &branch)
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "Branch not found"))?;
-    let url = format!("https://api.github.com/repos/{owner}/{name}/commits/{sha}");
+    let url = format!("https://api.github.com/repos/{repository}/commits/{sha}");
     Ok(Json(json!({"name": branch, "commit": {"sha": sha, "url": url}, "protected": false})).into_response())
 }
 
 /// The rules that hold for a branch of this name, be it there or not.
-async fn read_rules(
-    State(hub): State<Arc<Hub>>,
-    Path((owner, name, branch)): Path<(String, String, String)>,
-    method: Method,
-    headers: HeaderMap,
-) -> Answer {
-    let repository = format!("{owner}/{name}");
-    hub.by_token(&method, &headers, &repository, &[("metadata", Level::Read)])?;
+async fn read_rules(asked: Asked) -> Answer {
+    asked.may(&[("metadata", Level::Read)])?;
+    let Asked { hub, repository, of: branch, .. } = asked;
     let rules = std::fs::read_to_string(hub.rules_file()).unwrap_or_default();
     let patterns = rules.lines().filter_map(|line| line.split_once('\t')).map(|(pattern, _)| pattern);
     let rules: Vec<Value> = patterns
@@ -395,15 +356,11 @@ fn matches(pattern: &str, branch: &str) -> bool {
     }
 }
 
-async fn read_ref(
-    State(hub): State<Arc<Hub>>,
-    Path((owner, name, branch)): Path<(String, String, String)>,
-    method: Method,
-    headers: HeaderMap,
-) -> Answer {
-    let path = hub.by_token(&method, &headers, &format!("{owner}/{name}"), &[("contents", Level::Read)])?;
+async fn read_ref(asked: Asked) -> Answer {
+    let path = asked.may(&[("contents", Level::Read)])?;
+    let Asked { repository, of: branch, .. } = asked;
     let sha = repository::branch(&path, &branch).ok_or_else(Refusal::not_found)?;
-    let base = format!("https://api.github.com/repos/{owner}/{name}/git");
+    let base = format!("https://api.github.com/repos/{repository}/git");
     let body = json!({
         "ref": format!("refs/heads/{branch}"),
         "node_id": format!("REF_{sha}"),

@@ -2,18 +2,18 @@
 
 use super::api::{Answer, owner, repository_json};
 use super::app::App;
+use super::asked::Asked;
 use super::refusal::Refusal;
 use super::repository;
 use super::token::Level;
 use super::{Hub, State as HubState};
 use crate::fault::Service;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::Query;
+use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -163,15 +163,9 @@ struct Filter {
     page: Option<usize>,
 }
 
-async fn list(
-    State(hub): State<Arc<Hub>>,
-    Path((owner, name)): Path<(String, String)>,
-    Query(filter): Query<Filter>,
-    method: Method,
-    headers: HeaderMap,
-) -> Answer {
-    let repository = format!("{owner}/{name}");
-    hub.by_token(&method, &headers, &repository, READ)?;
+async fn list(asked: Asked, Query(filter): Query<Filter>) -> Answer {
+    asked.may(READ)?;
+    let Asked { hub, owner, repository, .. } = asked;
     let wanted = filter.state.as_deref().unwrap_or("open");
     // Without an owner GitHub does not filter at all, and gives everyone's.
     let head = match filter.head.as_deref().map(|head| head.split_once(':').ok_or(head)) {
@@ -212,18 +206,12 @@ async fn list(
     Ok(response)
 }
 
-async fn open(
-    State(hub): State<Arc<Hub>>,
-    Path((owner, name)): Path<(String, String)>,
-    method: Method,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
+async fn open(asked: Asked, body: Bytes) -> Answer {
     const PAGE: &str = "https://docs.github.com/rest/pulls/pulls#create-a-pull-request";
     const KNOWN: [&str; 8] =
         ["title", "head", "head_repo", "base", "body", "maintainer_can_modify", "draft", "issue"];
-    let repository = format!("{owner}/{name}");
-    let path = hub.by_token(&method, &headers, &repository, WRITE)?;
+    let path = asked.may(WRITE)?;
+    let Asked { hub, owner, repository, .. } = asked;
     let asked = hub.object("POST pulls", &body, &KNOWN)?;
     let refuse = |error: Value| Refusal::validation(vec![error]).see(PAGE);
     let missing =
@@ -286,26 +274,14 @@ fn check_lengths(title: &str, body: Option<&str>) -> Result<(), Value> {
     }
 }
 
-async fn read(
-    State(hub): State<Arc<Hub>>,
-    Path((owner, name, number)): Path<(String, String, String)>,
-    method: Method,
-    headers: HeaderMap,
-) -> Answer {
-    let repository = format!("{owner}/{name}");
-    hub.by_token(&method, &headers, &repository, READ)?;
-    hub.with_pull(&repository, &number, |_| Ok(()))
+async fn read(asked: Asked) -> Answer {
+    asked.may(READ)?;
+    asked.hub.with_pull(&asked.repository, &asked.of, |_| Ok(()))
 }
 
-async fn change(
-    State(hub): State<Arc<Hub>>,
-    Path((owner, name, number)): Path<(String, String, String)>,
-    method: Method,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    let repository = format!("{owner}/{name}");
-    let path = hub.by_token(&method, &headers, &repository, WRITE)?;
+async fn change(asked: Asked, body: Bytes) -> Answer {
+    let path = asked.may(WRITE)?;
+    let Asked { hub, repository, of: number, .. } = asked;
     let known = ["title", "body", "state", "base", "maintainer_can_modify"];
     let asked: Map<String, Value> = hub.object("PATCH pulls", &body, &known)?;
     let now = hub.shared.clock().now();
@@ -358,50 +334,24 @@ impl HubState {
     }
 }
 
-async fn labels(
-    State(hub): State<Arc<Hub>>,
-    Path((owner, name, number)): Path<(String, String, String)>,
-    method: Method,
-    headers: HeaderMap,
-) -> Answer {
-    let repository = format!("{owner}/{name}");
-    hub.by_token(&method, &headers, &repository, SEE_LABELS)?;
-    let mut state = hub.state();
-    Ok(Json(labels_json(&state.pull(&repository, &number)?.labels)).into_response())
+async fn labels(asked: Asked) -> Answer {
+    asked.may(SEE_LABELS)?;
+    let mut state = asked.hub.state();
+    Ok(Json(labels_json(&state.pull(&asked.repository, &asked.of)?.labels)).into_response())
 }
 
-async fn add_labels(
-    State(hub): State<Arc<Hub>>,
-    Path(path): Path<(String, String, String)>,
-    method: Method,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    hub.label(path, &method, &headers, &body, false)
+async fn add_labels(asked: Asked, body: Bytes) -> Answer {
+    asked.label(&body, false)
 }
 
-async fn set_labels(
-    State(hub): State<Arc<Hub>>,
-    Path(path): Path<(String, String, String)>,
-    method: Method,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    hub.label(path, &method, &headers, &body, true)
+async fn set_labels(asked: Asked, body: Bytes) -> Answer {
+    asked.label(&body, true)
 }
 
-impl Hub {
+impl Asked {
     /// Puts labels on a pull request. One that the repository does not have is made.
-    fn label(
-        &self,
-        (owner, name, number): (String, String, String),
-        method: &Method,
-        headers: &HeaderMap,
-        body: &[u8],
-        alone: bool,
-    ) -> Result<Response, Refusal> {
-        let repository = format!("{owner}/{name}");
-        self.by_token(method, headers, &repository, LABEL)?;
+    fn label(&self, body: &[u8], alone: bool) -> Answer {
+        self.may(LABEL)?;
         let asked: Value = serde_json::from_slice(body)
             .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "Problems parsing JSON"))?;
         let names: Vec<String> = serde_json::from_value(asked.get("labels").cloned().unwrap_or(asked))
@@ -411,8 +361,8 @@ impl Hub {
                 json!({"resource": "Label", "code": "invalid", "field": "name"}),
             ]));
         }
-        let mut state = self.state();
-        let pull = state.pull(&repository, &number)?;
+        let mut state = self.hub.state();
+        let pull = state.pull(&self.repository, &self.of)?;
         if alone {
             pull.labels.clear();
         }
