@@ -1,11 +1,12 @@
 //! Known values: every form in which one may turn up, and the search for all of them at once.
 //!
 //! There may be hundreds of needles (each line of a private key has a dozen forms), but none is shorter than
-//! [`SHORTEST`] bytes. So it is enough to look at four bytes in every five: whatever the position, an occurrence
-//! holds one of its own first five four-byte grams at a place that is looked at. A bitmap answers nearly every look.
+//! [`SHORTEST`] bytes, and most secrets are much longer. So it is enough to look at four bytes in every five, or in as many more
+//! as the shortest needle allows: whatever the position, an occurrence holds one of its own first grams of four bytes at a place
+//! that is looked at. A bitmap answers nearly every look.
 //!
 //! Base64 is broken into lines by who writes it (`base64` does after 76 characters), wherever the value begins in them. So of
-//! such a form five grams in every sixteen bytes are looked for, and from there on it is followed both ways, over line ends.
+//! such a form as many grams are looked for in every thirty-two bytes, and from there on it is followed both ways, over line ends.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -21,11 +22,14 @@ pub(crate) const SHORTEST: usize = 8;
 const SHORTEST_LINE: usize = 16;
 
 const GRAM: usize = 4;
-const STEP: usize = SHORTEST - GRAM + 1;
-const BITS: u32 = 16;
+/// No more bytes are passed over, so that a line of base64 holds a place that is looked at.
+const LONGEST_STEP: usize = 16;
+/// 32 KiB of them: few enough for the nearest cache, and hardly one in a hundred is set.
+const BITS: u32 = 18;
 
-/// So far apart are the places that base64 is looked for by.
-const ANCHORS: usize = 16;
+/// So far apart are the places that base64 is looked for by: half of a line and less. What is shorter than a line has twice as
+/// many, for it has no second line to be found in.
+const ANCHORS: usize = 32;
 
 /// So much of a value's base64 is a finding, if it is half of it: what a line of a mail or of a key's file holds.
 const PART: usize = 64;
@@ -49,7 +53,11 @@ impl Needle {
 
     /// Where in the needle it may be recognised.
     fn anchors(&self) -> impl Iterator<Item = usize> {
-        let step = if self.broken { ANCHORS } else { usize::MAX };
+        let step = match self.bytes.len() {
+            _ if !self.broken => usize::MAX,
+            ..PART => ANCHORS / 2,
+            _ => ANCHORS,
+        };
         (0..self.bytes.len()).step_by(step)
     }
 
@@ -98,6 +106,8 @@ pub(crate) struct Known {
     /// Where a gram stands in which needle, sorted by gram.
     places: Vec<Place>,
     longest: usize,
+    /// From one look to the next.
+    step: usize,
 }
 
 impl Known {
@@ -111,10 +121,12 @@ impl Known {
                 }
             }
         }
+        let shortest = needles.iter().map(|needle| needle.bytes.len()).min().unwrap_or(SHORTEST);
+        let step = (shortest - GRAM + 1).min(LONGEST_STEP);
         let mut seen = Box::new([0_u64; (1 << BITS) / 64]);
         let mut places = Vec::new();
         for (index, needle) in needles.iter().enumerate() {
-            for offset in needle.anchors().flat_map(|anchor| anchor..anchor + STEP) {
+            for offset in needle.anchors().flat_map(|anchor| anchor..anchor + step) {
                 let Some(gram) = needle.bytes.get(offset..offset + GRAM) else { break };
                 let gram = number(gram);
                 let hash = hash(gram);
@@ -125,7 +137,7 @@ impl Known {
         }
         places.sort_unstable_by_key(|place| place.gram);
         let longest = needles.iter().map(Needle::reach).max().unwrap_or(0);
-        Self { needles, seen, places, longest }
+        Self { needles, seen, places, longest, step }
     }
 
     /// The length of the longest occurrence.
@@ -144,14 +156,14 @@ impl Known {
             return;
         }
         let mut position = 0;
-        for chunk in text.chunks(STEP) {
+        for chunk in text.chunks(self.step) {
             let Some(gram) = chunk.first_chunk::<GRAM>() else { break };
             let gram = u32::from_le_bytes(*gram);
             let hash = hash(gram);
             if self.seen[hash / 64] >> (hash % 64) & 1 == 1 {
                 self.verify(text, position, gram, &mut found);
             }
-            position += STEP;
+            position += self.step;
         }
     }
 
