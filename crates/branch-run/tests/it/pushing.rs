@@ -365,9 +365,8 @@ fn a_push_that_comes_between_is_not_overwritten() {
     let record = published.record("echo x >new");
     let branch = record.branch.as_deref().unwrap();
     let (bare, bin) = (published.bare(), published.place.path("bin"));
-    let main = published.place.git(["rev-parse", "main"]);
-    let theirs =
-        published.place.git(["--git-dir", &bare, "commit-tree", "-m", "theirs", "-p", &main, "main^{tree}"]);
+    let theirs = published.place.git(["commit-tree", "-m", "theirs", "-p", "main", "main^{tree}"]);
+    published.place.git(["push", "--quiet", &bare, &format!("{theirs}:refs/heads/theirs")]);
     std::fs::create_dir(&bin).unwrap();
     let done = published.place.path("between");
     let script = format!(
