@@ -2,7 +2,7 @@
 //!
 //! The CLI replaces `${NAME}` and `${NAME:-default}` and nothing else: `$NAME` and `${NAME-x}` stay as they are. A variable
 //! that is set and empty gives the empty text, default or not. Its own credentials become the empty text in silence, and
-//! towards a remote server so do many other variables: these are [`withheld`].
+//! towards a remote server so do many other variables: these are withheld.
 
 /// A piece of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
