@@ -7,9 +7,12 @@ use crate::{Cluster, Form};
 use agent_task::Exit;
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use std::io::Read as _;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io;
 use std::path::PathBuf;
-use tokio::signal::unix::{SignalKind, signal};
+use std::sync::mpsc::channel;
+use std::thread;
 
 /// A throwaway Kubernetes for tests.
 #[derive(Debug, Parser)]
@@ -47,33 +50,25 @@ struct Up {
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Command::Up(Up { dir, node }) = arguments.command;
     // Before anything is said to be ready: whoever then ends it finds the handlers in place.
-    let signals = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let entered = signals.enter();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    drop(entered);
-
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let cluster = Cluster::start_in(if node { Form::WithNode } else { Form::ControlPlane }, &dir)?;
     piece::output::line(&json!({
         "kubeconfig": cluster.kubeconfig(),
         "server": cluster.server(),
         "init": cluster.init(),
     }))?;
-
-    let (closed, stdin_closed) = tokio::sync::oneshot::channel();
-    // Reading stdin cannot be interrupted, so the thread is left to the end of the process.
-    std::thread::spawn(move || {
-        let mut ignored = [0; 4096];
-        let mut stdin = std::io::stdin().lock();
-        while matches!(stdin.read(&mut ignored), Ok(1..)) {}
-        let _ = closed.send(());
+    let (signalled, end) = channel();
+    let closed = signalled.clone();
+    thread::spawn(move || {
+        signals.forever().next();
+        signalled.send(())
     });
-    signals.block_on(async {
-        tokio::select! {
-            _ = interrupt.recv() => (),
-            _ = terminate.recv() => (),
-            Ok(()) = stdin_closed => (),
-        }
+    thread::spawn(move || {
+        // An error is an end of it as well.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        closed.send(())
     });
+    end.recv()?;
     drop(cluster);
     Ok(Exit::Done)
 }
