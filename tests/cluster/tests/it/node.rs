@@ -172,7 +172,6 @@ fn a_server_of_this_process_is_public_to_pods() {
     assert!(answering.join().unwrap().ip().is_loopback());
 }
 
-/// P5, I1
 #[test]
 fn the_runtime_image_has_what_a_run_starts_and_a_browser_that_works_without_privileges() {
     let cluster = Cluster::shared_with_node();

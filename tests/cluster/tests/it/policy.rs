@@ -23,7 +23,6 @@ fn answers(said: &str) -> BTreeMap<&str, bool> {
         .collect()
 }
 
-/// K8
 #[test]
 fn a_policy_does_nothing_on_the_plain_network_and_stops_packets_where_it_is_enforced() {
     let cluster = Cluster::shared_with_node();
