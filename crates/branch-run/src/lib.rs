@@ -22,6 +22,7 @@
 //! - Push a secret that it knows, or a token or private key that it can tell.
 
 pub mod args;
+mod cgroup;
 pub mod checkout;
 mod ending;
 pub mod environment;

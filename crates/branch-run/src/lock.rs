@@ -24,6 +24,9 @@ pub(crate) struct Holder {
     /// Where its record is written to in the end.
     #[serde(default)]
     pub(crate) record_file: Option<PathBuf>,
+    /// The folder of its control group.
+    #[serde(default)]
+    pub(crate) group: Option<PathBuf>,
     /// The note stays, also of a run that has ended in order, until the run is published.
     #[serde(default)]
     pub(crate) unsettled: bool,

@@ -1,6 +1,7 @@
 //! One run, from the checks to the record.
 
 use crate::args::{Events, Progress, Run};
+use crate::cgroup::Group;
 use crate::ending::{Observed, conclude, judge};
 use crate::environment::{self, LOGIN_KEY, LOGIN_TOKEN};
 use crate::events::{self, AgentEvents, Stdout, Text};
@@ -95,11 +96,13 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
         .with_context(unmade)?;
     record.branch = Some(branch.clone());
     // Before HEAD moves: a run that is killed must be known as one.
+    let group = Group::make(&plan.run);
     lock.note(&Holder {
         pid: std::process::id(),
         record: record.clone(),
         start: start.clone(),
         record_file: args.record.as_deref().map(std::path::absolute).transpose()?,
+        group: group.as_ref().map(|group| group.folder().to_owned()),
         unsettled: args.unsettled,
     })
     .context(Fault::usage("nothing was begun"))?;
@@ -136,7 +139,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
         Events::None => (None, Stdout::Text(Text::new(redactor, transcript))),
     };
     let stderr = Text::new(redactor, None);
-    let ended = supervisor.run(&mut command, limits, stdin, stdout, stderr);
+    let ended = supervisor.run(&mut command, group.as_ref(), limits, stdin, stdout, stderr);
 
     // Whatever else is to come: first the work is made safe.
     let by = Authorship {

@@ -7,7 +7,7 @@ use crate::ending::conclude;
 use crate::lock::{Holder, Lock};
 use crate::run::{say, summary};
 use crate::workspace::{Authorship, Workspace};
-use crate::{processes, push, record_file};
+use crate::{cgroup, processes, push, record_file};
 use agent_task::{Exit, Outcome, RunRecord, Stage};
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -105,7 +105,13 @@ fn place_for(killed: &Holder, next: Option<&Path>) -> Option<PathBuf> {
 /// Ends what is left of the run, and commits its work.
 fn salvage(workspace: &Workspace, killed: &Holder) -> anyhow::Result<RunRecord> {
     let pending = is_pending(workspace, killed);
+    if let Some(group) = &killed.group {
+        cgroup::kill(group, &killed.record.run);
+    }
     let remains = processes::kill_remains(&killed.record.run);
+    if let Some(group) = &killed.group {
+        cgroup::remove(group);
+    }
     let run = &killed.record.run;
     let recorded = killed.record_file.as_deref().and_then(record_file::read);
     let mut record = match recorded.filter(|record| record.run == *run) {

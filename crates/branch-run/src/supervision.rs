@@ -3,6 +3,7 @@
 //! Three threads feed one channel (signals, ended children) or a sink each (the two outputs); nothing polls. The phases:
 //! running → asked to end (TERM to all, with a grace period) → being killed (KILL to all until none is left).
 
+use crate::cgroup::Group;
 use crate::processes;
 use anyhow::Context as _;
 use piece::Fault;
@@ -115,6 +116,7 @@ impl Supervisor {
     pub(crate) fn run<T: Send + 'static, O: Sink, E: Sink>(
         self,
         command: &mut Command,
+        group: Option<&Group>,
         limits: Limits,
         stdin: Option<Writer<T>>,
         stdout: O,
@@ -122,12 +124,15 @@ impl Supervisor {
     ) -> io::Result<(Ending, Streams<T, O, E>)> {
         use std::os::unix::process::CommandExt as _;
         let began = Instant::now();
-        let mut child = command
+        command
             .process_group(0)
             .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+            .stderr(Stdio::piped());
+        let mut child = match group {
+            Some(group) => group.inside(|| command.spawn())?,
+            None => command.spawn()?,
+        };
         let stdin = stdin.map(|write| (write, Stopper(self.sender.clone())));
         let streams = Streams::follow(&mut child, stdin, stdout, stderr)?;
         let pid = i32::try_from(child.id()).unwrap_or_default();

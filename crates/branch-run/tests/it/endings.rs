@@ -235,3 +235,39 @@ fn a_run_ends_in_order_when_its_parent_is_killed() {
     let stranger = place.run(&["--die-with-parent", "1"], "touch b");
     assert_eq!(stranger.code, Some(2), "{}", stranger.stderr);
 }
+
+/// A process that has left the tree, and the environment that it is known by. With a control group of the run's own it ends all the same;
+/// where this machine lets nobody make one, the note names none.
+#[test]
+fn what_hides_from_the_run_ends_with_its_control_group() {
+    let place = Place::new();
+    let script = "env -i setsid sleep 86410 & echo x >left; echo ready; wait";
+    let run = started(&mut place.run_with(&["--branch", "agent/hidden"], script), "ready");
+    let note: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.work().join(".git/pressrun.lock")).unwrap()).unwrap();
+    signal(&run.0, "KILL");
+    finished_although_open(run);
+    assert_ne!(processes_with("sleep 86410"), [""; 0]);
+    assert_eq!(step(&place, &["salvage"], None).record().commits, 1);
+    match note["group"].as_str() {
+        Some(group) => {
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while !processes_with("sleep 86410").is_empty() {
+                assert!(std::time::Instant::now() < deadline, "{group} is not ended");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+        None => {
+            let status = std::process::Command::new("pkill").args(["-f", "^sleep 86410$"]).status().unwrap();
+            assert!(status.success());
+        }
+    }
+    // A run that ends in order leaves no group.
+    let group =
+        place.run(&["--branch", "agent/orderly"], "sed -n 's/^0:://p' /proc/self/cgroup >group").record();
+    let named = place.git(["show", &format!("{}:group", group.branch.unwrap())]);
+    assert_eq!(named.ends_with(&format!("/pressrun-{}", group.run)), note["group"].is_string(), "{named}");
+    let mut find = std::process::Command::new("find");
+    find.args(["/sys/fs/cgroup", "-name", &format!("pressrun-{}", group.run)]);
+    assert_eq!(Ran::of(find.output().unwrap()).stdout, "");
+}
