@@ -24,10 +24,9 @@ pub fn check(data: &[u8]) {
         }
         if let Some(repository) = asked.repository(&server) {
             let name = repository.full_name();
-            let (owner, name) = agent_task::names::owner_and_name(&name).expect("it has two parts");
-            assert!(
-                ![owner, name].iter().any(|part| part.starts_with('.') && part.trim_matches('.').is_empty())
-            );
+            agent_task::names::owner_and_name(&name).expect("it has two parts");
+            let path = format!("/repos/{name}/installation");
+            assert_eq!(server.join(&path).expect("it is an address").path(), path, "another is asked for");
         }
     }
 }
