@@ -131,3 +131,75 @@ impl Cluster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::Value;
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    /// A server that has these answers, in their order; and the queries that it was asked.
+    fn server(answers: Vec<(u16, Value)>) -> (Cluster, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (answers, log) = (Arc::new(Mutex::new(VecDeque::from(answers))), Arc::clone(&asked));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            log.lock().unwrap().push(request.uri().query().unwrap_or_default().to_owned());
+            let (status, body) = answers.lock().unwrap().pop_front().unwrap();
+            let response = Response::builder().status(status).body(Body::from(body.to_string().into_bytes()));
+            async move { Ok::<_, Infallible>(response.unwrap()) }
+        });
+        (Cluster::new(Client::new(service, "default")), asked)
+    }
+
+    fn page(items: &[u32], next: &str) -> (u16, Value) {
+        (200, json!({ "metadata": { "continue": next }, "items": items }))
+    }
+
+    fn gone() -> (u16, Value) {
+        let message = "The provided continue parameter is too old";
+        (
+            410,
+            json!({ "kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": message }),
+        )
+    }
+
+    async fn listed(cluster: &Cluster) -> anyhow::Result<Vec<u32>> {
+        cluster.list("/api/v1/pods", Some("a=b"), |all: &mut Vec<u32>, one| all.push(one)).await
+    }
+
+    /// K5
+    #[tokio::test]
+    async fn a_list_that_the_server_has_forgotten_is_begun_again_and_nothing_counts_twice() {
+        let (cluster, asked) = server(vec![page(&[1, 2], "t1"), gone(), page(&[2, 3], "t2"), page(&[4], "")]);
+        assert_eq!(listed(&cluster).await.unwrap(), [2, 3, 4]);
+        let asked = asked.lock().unwrap().clone();
+        let continued = |query: &String| {
+            query.split('&').find_map(|part| part.strip_prefix("continue=")).map(str::to_owned)
+        };
+        let tokens: Vec<_> = asked.iter().map(continued).collect();
+        assert_eq!(tokens, [None, Some("t1".to_owned()), None, Some("t2".to_owned())]);
+        assert!(
+            asked.iter().all(|query| query.contains("limit=250") && query.contains("labelSelector=a%3Db")),
+            "{asked:?}"
+        );
+    }
+
+    /// K5
+    #[tokio::test]
+    async fn a_list_that_is_forgotten_again_and_again_is_worth_another_try_later() {
+        let answers = (0..=RESTARTS).flat_map(|_| [page(&[1], "t"), gone()]).collect();
+        let error = listed(&server(answers).0).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<Fault>().unwrap().exit(), agent_task::Exit::Retry);
+    }
+
+    /// K5
+    #[tokio::test]
+    async fn a_kind_that_the_cluster_does_not_have_has_no_objects() {
+        let missing = json!({ "kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "no" });
+        assert_eq!(listed(&server(vec![(404, missing)]).0).await.unwrap(), Vec::<u32>::new());
+    }
+}
