@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use sandbox::Sandbox;
 use serde_json::Value;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -143,6 +144,26 @@ impl World {
         self.git(self.folder.path(), &["clone", "--quiet", &remote, &clone.to_string_lossy()])?;
         self.git(&clone, &["remote", "set-url", "origin", &format!("https://github.com/{REPOSITORY}.git")])?;
         Ok(clone)
+    }
+
+    /// The files below `folder` that hold this text, as lines; folders of the name `except` are passed over. What is looked for is in
+    /// no process's arguments: other tests look at those.
+    ///
+    /// # Errors
+    /// grep cannot be run, or cannot read the folder.
+    pub fn files_with(&self, text: &str, folder: &Path, except: Option<&str>) -> anyhow::Result<String> {
+        let mut command = self.command("grep");
+        command.args(["-rlaF", "--file=-"]).args(except.map(|name| format!("--exclude-dir={name}")));
+        let mut grep = command.arg("--").arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        grep.stdin.take().context("grep has no stdin")?.write_all(text.as_bytes())?;
+        let output = grep.wait_with_output()?;
+        ensure!(
+            matches!(output.status.code(), Some(0 | 1)),
+            "grep in {}: {}",
+            folder.display(),
+            output.status
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Runs git, away from every configuration of this machine; its stdout, trimmed.

@@ -376,9 +376,8 @@ fn what_an_agent_tells_of_its_secrets_comes_out_nowhere() -> anyhow::Result<()> 
             [world.run_dir(), world.clone_path(), world.remote.clone(), world.path("home"), world.path("tmp")]
         {
             // Less what the CLI itself keeps of a session, to resume it: who can read that has the run's own folder.
-            let mut grep = world.command("grep");
-            let found = grep.args(["-rlaF", "--exclude-dir=projects", "--", secret]).arg(&folder).output()?;
-            assert_eq!(String::from_utf8_lossy(&found.stdout), "", "'{secret}' stands in a file");
+            let found = world.files_with(secret, &folder, Some("projects"))?;
+            assert_eq!(found, "", "'{secret}' stands in a file");
         }
     }
     Ok(())

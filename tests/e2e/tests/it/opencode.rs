@@ -110,8 +110,7 @@ fn only_the_services_are_asked_and_no_secret_is_left_behind() -> anyhow::Result<
         assert!(!text.contains(&key), "the key in {text}");
     }
     for folder in [world.run_dir(), world.clone_path(), world.path("home"), world.path("tmp")] {
-        let found = world.command("grep").args(["-rlaF", "--", &key]).arg(&folder).output()?;
-        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the key stands in a file");
+        assert_eq!(world.files_with(&key, &folder, None)?, "", "the key stands in a file");
     }
     // The home directory is the person's.
     let home: Vec<_> = std::fs::read_dir(world.path("home"))?.collect();
