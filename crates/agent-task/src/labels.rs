@@ -17,6 +17,9 @@ pub const ROLE: &str = "agents.kyle.pericak.com/role";
 /// Label: uid of the task. Absent where the task was never in the cluster.
 pub const TASK_UID: &str = "agents.kyle.pericak.com/task-uid";
 
+/// Label: the id of a check of the network, on every pod that it makes.
+pub const CHECK: &str = "agents.kyle.pericak.com/egress-check";
+
 /// Annotation: name of the task. A name may be longer than a label's value.
 pub const TASK: &str = "agents.kyle.pericak.com/task";
 
@@ -74,7 +77,7 @@ mod tests {
     /// K8
     #[test]
     fn every_name_is_in_the_domain() {
-        for name in [AGENT, RUN, ROLE, TASK_UID, TASK, TRIGGER, PRESERVE, PHASE, FINISHED_AT] {
+        for name in [AGENT, RUN, ROLE, TASK_UID, CHECK, TASK, TRIGGER, PRESERVE, PHASE, FINISHED_AT] {
             assert!(name.strip_prefix(DOMAIN).is_some_and(|rest| rest.starts_with('/')), "{name}");
         }
     }

@@ -22,6 +22,9 @@ pub struct Args {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Check a cluster, from outside
+    ///
+    /// The pods are deleted at the end, after an error, SIGINT or SIGTERM too. Those of a check that was killed end at a time
+    /// limit of their own, and the next check in the namespace deletes them.
     Run(RunArgs),
     /// See what can be reached from here, and print it
     Probe(ProbeArgs),
@@ -141,7 +144,7 @@ Exit codes:
   0  it is enforced (probe: the report is printed, whatever it says)
   1  it is not enforced, or the API server refused for good
   2  wrong usage, or no cluster is configured
-  3  it cannot be told, or the cluster does not answer
+  3  it cannot be told, the cluster does not answer, or SIGINT or SIGTERM came when there were pods
   4  it may not make the pods
 
 Examples:

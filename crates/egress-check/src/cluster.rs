@@ -3,18 +3,22 @@
 use crate::args::RunArgs;
 use crate::pods::{self, PORT, PROBE, Purpose, Surroundings};
 use crate::probe::ProbeReport;
+use crate::say;
 use crate::verdict::{API_SERVER, INGRESS, NEIGHBOUR, Verdict, judge};
+use agent_task::labels::CHECK;
 use anyhow::Context as _;
 use cluster_client::fault;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
-use kube::Client;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::runtime::wait::await_condition;
+use kube::{Client, ResourceExt as _};
 use piece::Fault;
 use spawn_job::settings::Settings;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const PUBLIC: &str = "public";
 const NAMES: &str = "names";
@@ -22,24 +26,54 @@ const NAMES: &str = "names";
 /// A cloud's metadata service, which hands out the machine's credentials.
 const METADATA: &str = "metadata=169.254.169.254:80";
 
-/// Beyond the time that the pods may take to start, until Kubernetes ends them where nobody does.
+/// Beyond the time that the pods may take to start.
 const PROBING: Duration = Duration::from_secs(120);
 
 /// Checks the cluster.
 pub(crate) async fn check(args: &RunArgs) -> anyhow::Result<Verdict> {
     let client = cluster_client::connect(args.namespace.as_deref()).await?;
     let settings = settings(&client, args).await?;
-    let mut made = Made { pods: Api::default_namespaced(client), names: Vec::new() };
-    let mut terminated = signal(SignalKind::terminate()).context("waiting for signals")?;
-    let checked = tokio::select! {
-        checked = with_pods(&mut made, args, settings) => checked,
-        _ = terminated.recv() => Err(Fault::retry("ended by a signal").into()),
-        _ = tokio::signal::ctrl_c() => Err(Fault::retry("ended by a signal").into()),
-    };
-    let deleted = made.delete().await;
+    let pods = Api::default_namespaced(client);
+    let now = Timestamp::now();
+    delete(&pods, CHECK, |pod| is_left(pod, now)).await?;
+    // Until here a signal may end the program as it ends any.
+    let mut check = Check { pods, id: id(), signals: Signals::new().context("waiting for signals")? };
+    let checked = check.run(args, settings).await;
+    let deleted = delete(&check.pods, &format!("{CHECK}={}", check.id), |_| true).await;
+    if let (Err(_), Err(error)) = (&checked, &deleted) {
+        say(&format!("{error:#}"));
+    }
     let verdict = checked?;
     deleted?;
     Ok(verdict)
+}
+
+/// 64 bits of chance: every `RandomState` is keyed afresh.
+fn id() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
+
+/// Whether nobody will delete this pod any more: it is older than its time limit, and no check takes as long.
+fn is_left(pod: &Pod, now: Timestamp) -> bool {
+    let limit = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    let age = pod.metadata.creation_timestamp.as_ref().map(|made| now.duration_since(made.0).as_secs());
+    limit.zip(age).is_some_and(|(limit, age)| age > limit)
+}
+
+/// Deletes those pods of checks that have this label, at once.
+async fn delete(pods: &Api<Pod>, selector: &str, which: impl Fn(&Pod) -> bool) -> anyhow::Result<()> {
+    let failed = |error| fault(error, "deleting the pods of a check, which end by themselves");
+    let mut result = Ok(());
+    for pod in pods.list(&ListParams::default().labels(selector)).await.map_err(failed)? {
+        let name = pod.name_any();
+        if which(&pod)
+            && let Err(error) = pods.delete(&name, &DeleteParams::default().grace_period(0)).await
+            && cluster_client::status(&error) != Some(404)
+        {
+            result = Err(failed(error));
+        }
+    }
+    result
 }
 
 /// What the cluster says of the agents' pods, and these pods with them.
@@ -61,45 +95,73 @@ async fn settings(client: &Client, args: &RunArgs) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-/// The pods that were made.
-struct Made {
-    pods: Api<Pod>,
-    names: Vec<String>,
+/// What asks the check to end, from its making on. There is no death by a signal then: whatever comes, the pods are deleted.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-impl Made {
-    async fn make(&mut self, pod: &Pod) -> anyhow::Result<String> {
-        let made = self.pods.create(&PostParams::default(), pod).await;
-        let made = made.map_err(|error| fault(error, "making a pod"))?;
-        let name = made.metadata.name.context("the API server gave a pod no name")?;
-        self.names.push(name.clone());
-        Ok(name)
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        Ok(Self { terminate: terminate?, interrupt: interrupt? })
     }
 
-    async fn delete(&self) -> anyhow::Result<()> {
-        let parameters = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        let mut failed = None;
-        for name in &self.names {
-            match self.pods.delete(name, &parameters).await {
-                Err(error) if cluster_client::status(&error) != Some(404) => {
-                    failed = Some(fault(error, &format!("deleting the pod {name}, which ends by itself")));
-                }
-                _ => {}
-            }
+    /// Waits for one. One that came meanwhile counts.
+    async fn came(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// A check under way.
+struct Check {
+    pods: Api<Pod>,
+    id: String,
+    signals: Signals,
+}
+
+impl Check {
+    async fn run(&mut self, args: &RunArgs, settings: Settings) -> anyhow::Result<Verdict> {
+        let limit = args.timeout;
+        let lifetime = i64::try_from(((limit + PROBING) * 4).as_secs()).context("the time limit")?;
+        let around = Surroundings { settings, check: self.id.clone(), lifetime };
+        let neighbour = self.make(&pods::pod(Purpose::Neighbour, &around, &[])).await?;
+        let neighbour = self.wait(&neighbour, limit, addresses).await?;
+
+        let targets = targets(args, &neighbour);
+        let agent = self.make(&pods::pod(Purpose::Agent, &around, &targets)).await?;
+        let agent_addresses = self.wait(&agent, limit, addresses).await?;
+        let agent_report = self.wait(&agent, limit + PROBING, report).await?;
+
+        let mut more = targets;
+        more.extend(connect(INGRESS, &agent_addresses));
+        let control = self.make(&pods::pod(Purpose::Control, &around, &more)).await?;
+        let control_report = self.wait(&control, limit + PROBING, report).await?;
+        Ok(judge(&agent_report, &control_report, &[PUBLIC, NAMES]))
     }
 
-    /// Waits until `done` gives something of the pod.
+    /// Makes a pod; its name. No signal cuts it short: a call that nobody waits for may still make the pod, after all are deleted.
+    async fn make(&self, pod: &Pod) -> anyhow::Result<String> {
+        let made = self.pods.create(&PostParams::default(), pod).await;
+        Ok(made.map_err(|error| fault(error, "making a pod"))?.name_any())
+    }
+
+    /// Waits until `done` gives something of the pod, or a signal comes.
     async fn wait<T>(
-        &self,
+        &mut self,
         name: &str,
         limit: Duration,
         done: impl Fn(&Pod) -> Option<T>,
     ) -> anyhow::Result<T> {
         let condition =
             |pod: Option<&Pod>| pod.is_some_and(|pod| done(pod).is_some() || has_ended(pod) || is_stuck(pod));
-        let waited = tokio::time::timeout(limit, await_condition(self.pods.clone(), name, condition)).await;
+        let waited = tokio::select! {
+            () = self.signals.came() => return Err(Fault::retry("ended by a signal").into()),
+            waited = tokio::time::timeout(limit, await_condition(self.pods.clone(), name, condition)) => waited,
+        };
         let pod = match waited {
             Ok(Ok(pod)) => pod.with_context(|| Fault::retry(format!("the pod {name} was deleted")))?,
             Ok(Err(error)) => {
@@ -113,25 +175,6 @@ impl Made {
                 .into()
         })
     }
-}
-
-async fn with_pods(made: &mut Made, args: &RunArgs, settings: Settings) -> anyhow::Result<Verdict> {
-    let limit = args.timeout;
-    let lifetime = i64::try_from((limit * 3 + PROBING).as_secs()).context("the time limit")?;
-    let around = Surroundings { settings, lifetime };
-    let neighbour = made.make(&pods::pod(Purpose::Neighbour, &around, &[])).await?;
-    let neighbour = made.wait(&neighbour, limit, addresses).await?;
-
-    let targets = targets(args, &neighbour);
-    let agent = made.make(&pods::pod(Purpose::Agent, &around, &targets)).await?;
-    let agent_addresses = made.wait(&agent, limit, addresses).await?;
-    let agent_report = made.wait(&agent, limit + PROBING, report).await?;
-
-    let mut more = targets;
-    more.extend(connect(INGRESS, &agent_addresses));
-    let control = made.make(&pods::pod(Purpose::Control, &around, &more)).await?;
-    let control_report = made.wait(&control, limit + PROBING, report).await?;
-    Ok(judge(&agent_report, &control_report, &[PUBLIC, NAMES]))
 }
 
 /// What both pods try, as arguments of `probe`.

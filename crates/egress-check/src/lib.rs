@@ -12,8 +12,8 @@
 //! listening pod, the API server, the node, a cloud's metadata service, the internet, a name. What only the agent's pod cannot reach
 //! shows that the [policy] is enforced; what nobody reaches [proves nothing](verdict).
 //!
-//! What it never does: take an object for its effect; leave a pod behind (each has a deadline of its own too); use a
-//! service account's token in a pod, or more rights than the agent's pods have.
+//! What it never does: take an object for its effect; leave a pod behind (where it is killed, each has a time limit of its
+//! own, and the next check deletes it); use a service account's token in a pod, or more rights than the agent's pods have.
 
 pub mod args;
 mod cluster;

@@ -1,6 +1,6 @@
 //! The pods of a check: a neighbour that listens, one with the agent's label, and one without it. Pure.
 
-use agent_task::labels::{AGENT, MANAGED_BY, MANAGER};
+use agent_task::labels::{AGENT, CHECK, MANAGED_BY, MANAGER};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector, Pod,
     PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile, SecurityContext,
@@ -21,7 +21,9 @@ pub const PROBE: &str = "probe";
 pub struct Surroundings {
     /// The settings.
     pub settings: Settings,
-    /// How long a pod may live, in seconds: where nobody is left to delete it, it ends by itself.
+    /// The check's id.
+    pub check: String,
+    /// How long a pod may live, in seconds; longer than a check takes. Where nobody is left to delete it, it ends by itself.
     pub lifetime: i64,
 }
 
@@ -40,7 +42,10 @@ pub enum Purpose {
 #[must_use]
 pub fn pod(purpose: Purpose, around: &Surroundings, probe: &[String]) -> Pod {
     let settings = &around.settings;
-    let mut labels = BTreeMap::from([(MANAGED_BY.to_owned(), MANAGER.to_owned())]);
+    let mut labels = BTreeMap::from([
+        (MANAGED_BY.to_owned(), MANAGER.to_owned()),
+        (CHECK.to_owned(), around.check.clone()),
+    ]);
     let (name, containers) = match purpose {
         Purpose::Neighbour => ("neighbour", vec![listener(around)]),
         Purpose::Agent => {
@@ -146,7 +151,11 @@ mod tests {
     use super::*;
 
     fn around() -> Surroundings {
-        Surroundings { settings: Settings::read("image: registry.test/pressrun:1").unwrap(), lifetime: 300 }
+        Surroundings {
+            settings: Settings::read("image: registry.test/pressrun:1").unwrap(),
+            check: "3fa9c10b77de".to_owned(),
+            lifetime: 300,
+        }
     }
 
     /// K8

@@ -9,11 +9,11 @@ use std::process::{Command, Output};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-const IMAGE: &str = "pressrun.test/egress-check:1";
+pub(crate) const IMAGE: &str = "pressrun.test/egress-check:1";
 const PORT: u16 = 8080;
 
 /// The cluster, with an image that has the binary and what it is linked with, and with somebody who answers in its world.
-fn cluster() -> &'static Cluster {
+pub(crate) fn cluster() -> &'static Cluster {
     static READY: Once = Once::new();
     let cluster = Cluster::shared_with_node();
     READY.call_once(|| {
@@ -49,7 +49,7 @@ fn check(cluster: &Cluster, namespace: &str) -> (Option<i32>, Value, String) {
     (status.code(), serde_json::from_slice(&stdout).unwrap_or_default(), String::from_utf8(stderr).unwrap())
 }
 
-fn egress_check(cluster: &Cluster) -> Command {
+pub(crate) fn egress_check(cluster: &Cluster) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_egress-check"));
     command.env_clear().env("KUBECONFIG", cluster.kubeconfig());
     command
