@@ -49,12 +49,26 @@ pub enum Runtime {
     Opencode,
 }
 
+impl Runtime {
+    /// Its program.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Opencode => "opencode",
+        }
+    }
+}
+
+/// The model, unless another one is asked for.
+const MODEL: &str = "anthropic/claude-sonnet-5";
+
 /// What opencode takes from its configuration, and claude from its command line.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "For opencode")]
 pub struct Opencode {
     /// Model, with the provider that OPENCODE_API_KEY is a key of
-    #[arg(long, value_name = "PROVIDER/MODEL", default_value = "anthropic/claude-sonnet-5")]
+    #[arg(long, value_name = "PROVIDER/MODEL", default_value = MODEL)]
     pub model: String,
 
     /// Tools that the agents may use, as 'Read,Bash(git *)'
@@ -72,6 +86,23 @@ pub struct Opencode {
     /// Budget of the agent and its subagents, in dollars
     #[arg(long, value_name = "USD", value_parser = amount)]
     pub max_budget_usd: Option<f64>,
+
+    /// How often a model that fails is asked again [default: opencode's own, 5]
+    #[arg(long, value_name = "N")]
+    pub max_retries: Option<u64>,
+}
+
+impl Default for Opencode {
+    fn default() -> Self {
+        Self {
+            model: MODEL.to_owned(),
+            allowed_tools: String::new(),
+            mcp_config: None,
+            max_turns: None,
+            max_budget_usd: None,
+            max_retries: None,
+        }
+    }
 }
 
 fn amount(text: &str) -> Result<f64, String> {

@@ -23,7 +23,7 @@ mod folder;
 mod imports;
 pub mod opencode;
 
-pub use args::{Args, Runtime};
+pub use args::{Args, Opencode, Runtime};
 pub use folder::Found;
 
 use agent_task::{Exit, names};
@@ -66,8 +66,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             if let Some(text) = folder::instructions(&repository, &["AGENTS.md"], &mut found.ignored)? {
                 found.instructions = Some(text);
             }
-            opencode::write(&out, &agent, &mut found, &asked)?;
-            environment = opencode::environment(&out.canonicalize()?);
+            environment = opencode::make(&out, &agent, &mut found, &asked)?;
         }
     }
     for ignored in &found.ignored {

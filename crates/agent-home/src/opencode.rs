@@ -73,8 +73,16 @@ pub fn environment(out: &Path) -> BTreeMap<&'static str, String> {
     environment
 }
 
-/// Writes the configuration for a run that begins with `agent`.
-pub(crate) fn write(out: &Path, agent: &str, found: &mut Found, asked: &Opencode) -> anyhow::Result<()> {
+/// Writes the configuration for a run that begins with `agent`, one of those that were found, and gives the [`environment`] for it.
+///
+/// # Errors
+/// A usage fault where what is asked for is nothing that opencode could do.
+pub fn make(
+    out: &Path,
+    agent: &str,
+    found: &mut Found,
+    asked: &Opencode,
+) -> anyhow::Result<BTreeMap<&'static str, String>> {
     let look_up = |name: &str| std::env::var(name).ok();
     let servers = match &asked.mcp_config {
         Some(path) => {
@@ -104,7 +112,8 @@ pub(crate) fn write(out: &Path, agent: &str, found: &mut Found, asked: &Opencode
     write_file(&folder.join("package-lock.json"), &lock.to_string())?;
     write_file(&folder.join("report.js"), PLUGIN)?;
     write_file(&folder.join("AGENTS.md"), found.instructions.as_deref().unwrap_or_default())?;
-    write_file(&folder.join("opencode.json"), &text)
+    write_file(&folder.join("opencode.json"), &text)?;
+    Ok(environment(&out.canonicalize().with_context(context)?))
 }
 
 /// What opencode's children have in place of what is opencode's own: no key, and the person's folders.
@@ -156,6 +165,7 @@ fn document(
     let mut limits = Map::new();
     limits.extend(asked.max_turns.map(|turns| ("maxTurns".to_owned(), turns.into())));
     limits.extend(asked.max_budget_usd.map(|budget| ("maxBudgetUsd".to_owned(), budget.into())));
+    limits.extend(asked.max_retries.map(|retries| ("maxRetries".to_owned(), retries.into())));
     limits.insert("shellEnvironment".to_owned(), json!(outside));
     let fields = json!({
         "$schema": "https://opencode.ai/config.json",

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::check::Name;
+use agent_home::Runtime;
 use clap::Parser;
 use piece::duration::limit;
 use std::path::PathBuf;
@@ -20,12 +21,17 @@ that passes, is in the way; 4 a credential is missing or wrong.
 Examples:
   preflight
   preflight --only tools --only repository
+  preflight --runtime opencode --model anthropic/claude-sonnet-5
   preflight --skip login | jq -r '.checks[] | select(.status == \"failed\") | .remedy'"
 )]
 pub struct Args {
     /// Agent that the run would begin with
     #[arg(long, value_name = "NAME", default_value = "publisher")]
     pub agent: String,
+
+    /// Agent CLI that the run would begin with
+    #[arg(long, value_enum, value_name = "NAME", env = "PRESSRUN_RUNTIME", default_value_t)]
+    pub runtime: Runtime,
 
     /// Repository on GitHub [default: the remote origin's]
     #[arg(long, value_name = "OWNER/NAME", env = "GITHUB_REPOSITORY", hide_env_values = true)]
@@ -39,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub mcp_overlay: Option<PathBuf>,
 
-    /// Model to log in with [default: the agent CLI's own]
+    /// Model to log in with, for opencode as provider/model [default: that of a run]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
 

@@ -4,6 +4,7 @@ use crate::args::Args;
 use crate::check::{Name, Unmet};
 use crate::program::Stop;
 use crate::repository;
+use agent_home::Runtime;
 use agent_task::names;
 use anyhow::Context as _;
 use api_client::Client;
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// What was asked for, and what is looked up once.
 pub(crate) struct Context {
     pub(crate) agent: String,
+    pub(crate) runtime: Runtime,
     pub(crate) base: String,
     pub(crate) mcp_overlay: Option<PathBuf>,
     pub(crate) model: Option<String>,
@@ -38,7 +40,7 @@ impl Context {
     /// # Errors
     /// Usage faults for arguments that make no sense.
     pub(crate) fn new(args: Args) -> anyhow::Result<Self> {
-        let Args { agent, repo, base, mcp_overlay, model, post, only, skip, timeout } = args;
+        let Args { agent, runtime, repo, base, mcp_overlay, model, post, only, skip, timeout } = args;
         names::check_agent(&agent).map_err(|error| Fault::usage(error.to_string()))?;
         branch_run::push::check_base(&base)?;
         let repository = repo.map(|repo| repo.trim().to_owned()).filter(|repo| !repo.is_empty());
@@ -51,6 +53,7 @@ impl Context {
         let checkout = Checkout::find(&here).map_err(|error| fault(&error));
         let context = Self {
             agent,
+            runtime,
             base,
             mcp_overlay,
             model,
@@ -58,6 +61,7 @@ impl Context {
             timeout,
             redactor: Redactor::from_env(&[
                 branch_run::environment::LOGIN_TOKEN,
+                branch_run::environment::LOGIN_KEY,
                 "GITHUB_TOKEN",
                 "GITHUB_APP_PRIVATE_KEY",
                 "DISCORD_WEBHOOK_URL",

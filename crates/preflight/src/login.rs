@@ -3,25 +3,30 @@
 use crate::check::Finding;
 use crate::context::Context;
 use crate::program::{self, Broken};
+use agent_home::{Found, Opencode, Runtime, opencode};
 use agent_log::{Ending, EventStream, Surroundings};
 use agent_task::{AgentReport, Exit, Outcome, secret};
 use anyhow::Context as _;
-use branch_run::environment::{self, LOGIN_TOKEN};
+use branch_run::environment::{self, LOGIN_KEY, LOGIN_TOKEN};
 use message_text::figures::{count, dollars};
 use piece::Fault;
 use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+const AGENT: &str = "preflight";
 const SYSTEM_PROMPT: &str = "You check a login. Answer with the one word OK.";
 const PROMPT: &str = "Answer OK.";
 
 pub(crate) fn look(context: &Context) -> anyhow::Result<Finding> {
-    let token = secret::from_env(LOGIN_TOKEN)
+    let (variable, hint) = match context.runtime {
+        Runtime::Claude => (LOGIN_TOKEN, "create a token with `claude setup-token`, and set it"),
+        Runtime::Opencode => (LOGIN_KEY, "create a key at the model's provider, and set it"),
+    };
+    let login = secret::from_env(variable)
         .map_err(|error| Fault::denied(error.to_string()).hint("correct the variable or the file"))?
-        .ok_or_else(|| {
-            Fault::denied(format!("{LOGIN_TOKEN} is not set"))
-                .hint("create a token with `claude setup-token`, and set it")
-        })?;
+        .ok_or_else(|| Fault::denied(format!("{variable} is not set")).hint(hint))?;
     let folder = tempfile::Builder::new().prefix("preflight-").tempdir().context("making a folder")?;
     let inherited = environment::inherited(std::env::vars_os(), &BTreeSet::new());
     let mut made = inherited;
@@ -30,30 +35,21 @@ pub(crate) fn look(context: &Context) -> anyhow::Result<Finding> {
         pid: std::process::id(),
         temporary: folder.path().as_os_str(),
         identity: None,
-        login: Some((LOGIN_TOKEN, token.expose())),
+        login: Some((variable, login.expose())),
     };
     set.put_into(&mut made);
-    let mut command = Command::new("claude");
-    command
-        .args(["-p", PROMPT, "--system-prompt", SYSTEM_PROMPT, "--max-turns", "1", "--tools", ""])
-        .args(["--setting-sources", "user", "--strict-mcp-config", "--permission-mode", "dontAsk"])
-        .args(["--no-session-persistence", "--output-format", "stream-json", "--verbose"])
-        .current_dir(folder.path())
-        .env_clear()
-        .envs(made)
-        // A configuration of its own: neither a stored login nor settings of the person's take part.
-        .env("CLAUDE_CONFIG_DIR", folder.path().join("claude"))
-        // An overloaded API would be asked for minutes.
-        .env("CLAUDE_CODE_MAX_RETRIES", "1")
-        .stdin(Stdio::null());
-    if let Some(model) = &context.model {
-        command.args(["--model", model]);
+    let program = context.runtime.program();
+    let mut command = Command::new(program);
+    command.current_dir(folder.path()).env_clear().envs(made).stdin(Stdio::null());
+    match context.runtime {
+        Runtime::Claude => ask_claude(&mut command, context.model.as_deref(), folder.path()),
+        Runtime::Opencode => ask_opencode(&mut command, context.model.as_deref(), folder.path())?,
     }
     let ended =
         program::run(&mut command, context.deadline(), &context.stop).map_err(|broken| match broken {
-            Broken::NotStarted(error) => Fault::failed(format!("claude cannot be started: {error}"))
+            Broken::NotStarted(error) => Fault::failed(format!("{program} cannot be started: {error}"))
                 .hint("scripts/setup.sh installs it: put it on the PATH"),
-            Broken::Late => Fault::retry("claude has not answered in time")
+            Broken::Late => Fault::retry(format!("{program} has not answered in time"))
                 .hint("look at the network and the proxy, or raise --timeout"),
             Broken::Stopped => Fault::failed("stopped by a signal"),
         })?;
@@ -65,6 +61,38 @@ pub(crate) fn look(context: &Context) -> anyhow::Result<Finding> {
     let surroundings =
         Surroundings { ending: Ending::from(ended.status), stderr: &said, needed_mcp_servers: &[] };
     settle(&events.finish(surroundings, &mut passed_on))
+}
+
+fn ask_claude(command: &mut Command, model: Option<&str>, folder: &Path) {
+    command
+        .args(["-p", PROMPT, "--system-prompt", SYSTEM_PROMPT, "--max-turns", "1", "--tools", ""])
+        .args(["--setting-sources", "user", "--strict-mcp-config", "--permission-mode", "dontAsk"])
+        .args(["--no-session-persistence", "--output-format", "stream-json", "--verbose"])
+        // A configuration of its own: neither a stored login nor settings of the person's take part.
+        .env("CLAUDE_CONFIG_DIR", folder.join("claude"))
+        // An overloaded API would be asked for minutes.
+        .env("CLAUDE_CODE_MAX_RETRIES", "1");
+    if let Some(model) = model {
+        command.args(["--model", model]);
+    }
+}
+
+/// Called as a run calls it, with a configuration that a run could have.
+fn ask_opencode(command: &mut Command, model: Option<&str>, folder: &Path) -> anyhow::Result<()> {
+    let definition = format!("---\nname: {AGENT}\n---\n{SYSTEM_PROMPT}\n");
+    let mut found = Found { agents: [(AGENT.to_owned(), definition)].into(), ..Found::default() };
+    let mut asked = Opencode { max_turns: Some(1), max_retries: Some(1), ..Opencode::default() };
+    if let Some(model) = model {
+        model.clone_into(&mut asked.model);
+    }
+    let prompt = folder.join("prompt");
+    fs::write(&prompt, PROMPT).context("writing the question")?;
+    command
+        .args(["run", "--format", "json", "--agent", AGENT, "--title", AGENT])
+        .args(["--print-logs", "--log-level", "ERROR"])
+        .envs(opencode::make(&folder.join("opencode"), AGENT, &mut found, &asked)?)
+        .stdin(File::open(prompt).context("reading the question")?);
+    Ok(())
 }
 
 fn settle(report: &AgentReport) -> anyhow::Result<Finding> {
@@ -91,6 +119,13 @@ fn settle(report: &AgentReport) -> anyhow::Result<Finding> {
     if let Some(at) = report.resets_at {
         text.push_str(&format!(" (until {at})"));
     }
+    let remedy = match outcome {
+        // There is no transcript to read. That is how opencode ends where it has no address for a provider.
+        Outcome::NoResult | Outcome::AgentFailed => {
+            Some("check the model's name, for opencode its provider too")
+        }
+        _ => outcome.remedy(),
+    };
     let fault = Fault::new(exit, text);
-    Err(outcome.remedy().map_or(fault.clone(), |remedy| fault.hint(remedy)).into())
+    Err(remedy.map_or(fault.clone(), |remedy| fault.hint(remedy)).into())
 }

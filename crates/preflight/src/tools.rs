@@ -3,8 +3,11 @@
 use crate::check::Finding;
 use crate::context::Context;
 use crate::program::{self, Broken, Ended};
+use agent_home::{Runtime, opencode};
+use anyhow::Context as _;
 use piece::Fault;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What `scripts/setup.sh` installs: the one place where these versions stand.
@@ -30,24 +33,32 @@ struct Tool {
     also: &'static [&'static str],
     /// Names another program in its place.
     variable: Option<&'static str>,
+    /// The runtime that it is; what is none is for every run.
+    runtime: Option<Runtime>,
     wanted: Wanted,
     /// Whether a run can do without it: the MCP servers say whether this one can.
     optional: bool,
 }
 
 const fn tool(name: &'static str, wanted: Wanted) -> Tool {
-    Tool { name, also: &[], variable: None, wanted, optional: false }
+    Tool { name, also: &[], variable: None, runtime: None, wanted, optional: false }
+}
+
+const fn agent_cli(runtime: Runtime, package: &'static str) -> Tool {
+    Tool { runtime: Some(runtime), ..tool(runtime.program(), Wanted::Pinned(package)) }
 }
 
 const TOOLS: &[Tool] = &[
     // GIT_CONFIG_GLOBAL, by which a push is kept away from other configuration, is of 2.32.
     tool("git", Wanted::AtLeast([2, 32])),
-    tool("claude", Wanted::Pinned("@anthropic-ai/claude-code")),
+    agent_cli(Runtime::Claude, "@anthropic-ai/claude-code"),
+    agent_cli(Runtime::Opencode, "opencode-linux-x64-baseline"),
     tool("jq", Wanted::Any),
     Tool {
         name: "playwright-mcp",
         also: &[],
         variable: Some("PRESSRUN_PLAYWRIGHT_MCP"),
+        runtime: None,
         wanted: Wanted::Pinned("@playwright/mcp"),
         optional: true,
     },
@@ -55,6 +66,7 @@ const TOOLS: &[Tool] = &[
         name: "chromium",
         also: &["chromium-browser", "google-chrome-stable", "google-chrome"],
         variable: Some("PRESSRUN_BROWSER"),
+        runtime: None,
         wanted: Wanted::Any,
         optional: true,
     },
@@ -80,9 +92,13 @@ enum Said {
 }
 
 pub(crate) fn look(context: &Context) -> anyhow::Result<Finding> {
+    let folder = tempfile::Builder::new().prefix("preflight-").tempdir().context("making a folder")?;
+    let folder = folder.path();
+    let needed = |tool: &&Tool| tool.runtime.is_none_or(|runtime| runtime == context.runtime);
     // A program's start may take half a second; none waits for another.
     let said: Vec<Said> = std::thread::scope(|scope| {
-        let asked: Vec<_> = TOOLS.iter().map(|tool| scope.spawn(|| ask(tool, context))).collect();
+        let ask = |tool| scope.spawn(move || ask(tool, context, folder));
+        let asked: Vec<_> = TOOLS.iter().filter(needed).map(ask).collect();
         let broken = || Said::Wrong("a program could not be asked for its version".to_owned());
         asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| broken())).collect()
     });
@@ -118,11 +134,15 @@ fn settle(said: Vec<Said>) -> anyhow::Result<Finding> {
     )))
 }
 
-fn ask(tool: &Tool, context: &Context) -> Said {
+fn ask(tool: &Tool, context: &Context, folder: &Path) -> Said {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let version_of = |program: &OsStr| {
         let mut command = Command::new(program);
         command.arg("--version").stdin(Stdio::null());
+        if tool.runtime == Some(Runtime::Opencode) {
+            // It makes its folders even then.
+            command.envs(opencode::environment(folder));
+        }
         program::run(&mut command, context.deadline(), &context.stop)
     };
     let answer = match tool.variable.and_then(set) {
@@ -183,7 +203,9 @@ fn judge(tool: &Tool, version: Option<&str>) -> Said {
 /// The version that is pinned for an npm package.
 fn pin(package: &str) -> String {
     let pins: serde_json::Value = serde_json::from_str(PINS).unwrap_or_default();
-    pins["dependencies"][package].as_str().unwrap_or_default().to_owned()
+    let pin =
+        ["dependencies", "optionalDependencies"].into_iter().find_map(|list| pins[list][package].as_str());
+    pin.unwrap_or_default().to_owned()
 }
 
 /// The version in what a program prints: the first word that is one, as in `git version 2.39.5` or `jq-1.6`.

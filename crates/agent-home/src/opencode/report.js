@@ -94,7 +94,8 @@ async function server({ client }, options = {}) {
                     if (status.type !== "retry") break
                     const delayMs = Math.max(0, (status.next ?? 0) - Date.now())
                     print("retry", properties.sessionID, { attempt: status.attempt, message: status.message, delayMs })
-                    if (delayMs > LONGEST_WAIT_MS) end("wait", { message: status.message, resetsAt: status.next })
+                    if (status.attempt > options.maxRetries) end("retries", { message: status.message })
+                    else if (delayMs > LONGEST_WAIT_MS) end("wait", { message: status.message, resetsAt: status.next })
                     break
                 }
             }

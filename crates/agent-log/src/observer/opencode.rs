@@ -350,6 +350,7 @@ impl Observer {
                 let what = event.message.get().unwrap_or("an MCP server");
                 ("error_mcp_servers", format!("not connected: {what}"))
             }
+            Some("retries") => ("", event.message.get().unwrap_or("the model's API failed").to_owned()),
             Some("budget") => {
                 let budget = event.max_budget_usd.known().unwrap_or(0.0);
                 ("error_max_budget_usd", format!("Reached maximum budget (${budget})"))
@@ -365,6 +366,7 @@ impl Observer {
         let ended = Ended {
             is_error: true,
             subtype: subtype.to_owned(),
+            terminal_reason: if subtype.is_empty() { "api_error" } else { "" }.to_owned(),
             text: text::block(&said, RESULT_MAX),
             ..Ended::default()
         };

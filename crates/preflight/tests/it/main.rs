@@ -5,6 +5,7 @@
 
 mod command_line;
 mod failures;
+mod opencode;
 mod success;
 
 use e2e::World;
