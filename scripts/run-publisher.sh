@@ -209,7 +209,7 @@ prepare_claude() {
     environment=("CLAUDE_CONFIG_DIR=$run_dir/claude")
     command=(claude --agent "$agent" --setting-sources user --mcp-config "$mcp" --strict-mcp-config
         --permission-mode dontAsk --allowedTools "$allowed_tools" --input-format stream-json --output-format stream-json
-        --verbose "${agent_args[@]}" -p)
+        --verbose --no-session-persistence "${agent_args[@]}" -p)
 }
 
 prepare_opencode() {
@@ -255,10 +255,16 @@ run_agent() {
         code=0
         branch-run salvage --record "$record" || not_begun 'branch-run was killed before the agent began'
     fi
+    forget_sessions
     if jq -e '.outcome == "mcp-failed" and .stage == "mcp-start"' "$record" >/dev/null; then
         explain_servers
     fi
     return "$code"
+}
+
+# What the agent CLI keeps for itself ends with the run: unlike the transcript it has every secret that a tool has shown.
+forget_sessions() {
+    rm -rf -- "$run_dir/claude" "$run_dir/opencode" || say 'what the agent CLI kept of its session stays in the run folder'
 }
 
 # The record of a run that was ended before its agent began: why, and in which stage.
@@ -281,6 +287,7 @@ run_salvage() {
     else
         not_begun "$reason"
     fi
+    forget_sessions
 }
 
 # The agent CLI says that a server did not start; the server itself says why.
@@ -339,6 +346,7 @@ run_publish() {
     fi
     [[ -s $record && -f $record ]] ||
         die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
+    forget_sessions
     rm -f "$run_dir/published.json" "$run_dir/published.json.next"
     # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
     cp "$record" "$run_dir/published.json"

@@ -146,15 +146,14 @@ impl World {
         Ok(clone)
     }
 
-    /// The files below `folder` that hold this text, as lines; folders of the name `except` are passed over. What is looked for is in
-    /// no process's arguments: other tests look at those.
+    /// The files below `folder` that hold this text, as lines. What is looked for is in no process's arguments: other tests look at those.
     ///
     /// # Errors
     /// grep cannot be run, or cannot read the folder.
-    pub fn files_with(&self, text: &str, folder: &Path, except: Option<&str>) -> anyhow::Result<String> {
+    pub fn files_with(&self, text: &str, folder: &Path) -> anyhow::Result<String> {
         let mut command = self.command("grep");
-        command.args(["-rlaF", "--file=-"]).args(except.map(|name| format!("--exclude-dir={name}")));
-        let mut grep = command.arg("--").arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        command.args(["-rlaF", "--file=-", "--"]);
+        let mut grep = command.arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         grep.stdin.take().context("grep has no stdin")?.write_all(text.as_bytes())?;
         let output = grep.wait_with_output()?;
         ensure!(

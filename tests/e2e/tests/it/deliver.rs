@@ -95,7 +95,7 @@ fn only_the_services_are_asked_and_no_secret_is_left_behind() -> anyhow::Result<
     // Neither in a file that the run has left: run directory, clone with its .git, home and temporary folder.
     for folder in [world.run_dir(), world.clone_path(), world.path("home"), world.path("tmp")] {
         for secret in &secrets {
-            assert_eq!(world.files_with(secret, &folder, None)?, "", "'{secret}' stands in a file");
+            assert_eq!(world.files_with(secret, &folder)?, "", "'{secret}' stands in a file");
         }
     }
     Ok(())

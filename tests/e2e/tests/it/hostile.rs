@@ -1,8 +1,11 @@
+use crate::expected::{DELIVERED, Expected, TOPIC, UNFINISHED, assert_ended};
+use crate::opencode;
+use crate::scripted::{is_done, published_again, runs, writer, writes_the_note};
 use agent_task::Outcome;
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use e2e::World;
+use e2e::{Ended, World, heard, send};
 use sandbox::{Request, Scenario, Trap};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -375,12 +378,76 @@ fn what_an_agent_tells_of_its_secrets_comes_out_nowhere() -> anyhow::Result<()> 
         for folder in
             [world.run_dir(), world.clone_path(), world.remote.clone(), world.path("home"), world.path("tmp")]
         {
-            // Less what the CLI itself keeps of a session, to resume it: who can read that has the run's own folder.
-            let found = world.files_with(secret, &folder, Some("projects"))?;
-            assert_eq!(found, "", "'{secret}' stands in a file");
+            assert_eq!(world.files_with(secret, &folder)?, "", "'{secret}' stands in a file");
         }
     }
     Ok(())
+}
+
+/// Shows a secret that nobody told us of. The shell joins it: the command's words are none.
+const SHOWS: &str = r#"echo "gh""p_$(seq -s '' 10 40)""#;
+
+/// That secret.
+fn shown() -> String {
+    format!("ghp_{}", (10..=40).map(|number| number.to_string()).collect::<String>())
+}
+
+/// The secret stands in no file of the run.
+#[track_caller]
+fn assert_kept_nowhere(world: &World) -> anyhow::Result<()> {
+    for folder in [world.run_dir(), world.clone_path(), world.path("home"), world.path("tmp")] {
+        assert_eq!(world.files_with(&shown(), &folder)?, "", "the secret stands in a file");
+    }
+    Ok(())
+}
+
+/// P6, P12: a tool shows the agent a secret, in few words and in many. Neither the transcript nor what the agent CLI keeps for itself
+/// has it afterwards.
+#[test]
+fn what_a_tool_shows_of_a_secret_is_kept_nowhere() -> anyhow::Result<()> {
+    let secret = shown();
+    let much = format!("yes $({SHOWS}) | head -n 3000");
+    let turns = || [writes_the_note(), runs(SHOWS), runs(&much), is_done()];
+    let arguments = ["--agent", "writer", "--allowed-tools", "Write,Bash", TOPIC];
+    let of_claude = World::playing(writer(turns()))?;
+    let of_opencode = opencode::world(turns())?;
+    for (world, mut run) in [
+        (&of_claude, of_claude.run_publisher(&arguments)?),
+        (&of_opencode, opencode::publisher(&of_opencode, &arguments)?),
+    ] {
+        let ended = Ended::from_output(&run.output()?)?;
+        assert_ended(world, &ended, DELIVERED)?;
+        let shown = |request: &Request| String::from_utf8_lossy(&request.body).contains(&secret);
+        assert!(world.sandbox.model().requests().iter().any(shown), "the model has seen it");
+        let told = ended.lines.iter().map(Value::to_string).collect::<String>();
+        assert!(told.contains("[redacted:github-token]") && !told.contains(&secret));
+        assert_kept_nowhere(world)?;
+    }
+    Ok(())
+}
+
+/// P6, P9, P12: all of the run is killed at once, as with its machine; it is gone when the run is salvaged.
+#[test]
+fn what_a_tool_showed_before_the_run_was_killed_is_kept_nowhere() -> anyhow::Result<()> {
+    let waits = runs(r#"echo $PRESSRUN_PID >"$HOME/../at-work"; sleep 600"#);
+    let world = opencode::world([writes_the_note(), runs(SHOWS), waits, is_done()])?;
+    let pipe = world.pipe("at-work")?;
+    let mut child =
+        opencode::publisher(&world, &["--agent", "writer", "--allowed-tools", "Write,Bash", TOPIC])?
+            .spawn()?;
+    let guard = heard(&pipe)?.trim().parse()?;
+    // As if at once: neither is there to see the other's end.
+    send("STOP", child.id())?;
+    send("KILL", guard)?;
+    child.kill()?;
+    child.wait()?;
+    assert_ne!(world.files_with(&shown(), &world.run_dir())?, "", "opencode keeps what it has seen");
+    assert_ended(
+        &world,
+        &published_again(&world)?,
+        Expected { error: "killed", outcome: Outcome::Interrupted, ..UNFINISHED },
+    )?;
+    assert_kept_nowhere(&world)
 }
 
 /// What was seen of a process.

@@ -22,12 +22,12 @@ fn keyed(world: World) -> World {
 }
 
 /// A world with the writer at work.
-fn world(turns: impl IntoIterator<Item = Turn>) -> anyhow::Result<World> {
+pub(crate) fn world(turns: impl IntoIterator<Item = Turn>) -> anyhow::Result<World> {
     World::playing(writer(turns)).map(keyed)
 }
 
 /// `run-publisher.sh` with it, not yet started. It has no other runtime's login.
-fn publisher(world: &World, arguments: &[&str]) -> anyhow::Result<Command> {
+pub(crate) fn publisher(world: &World, arguments: &[&str]) -> anyhow::Result<Command> {
     let mut command = world.run_publisher(&[&["--runtime", "opencode"], arguments].concat())?;
     command.env_remove("CLAUDE_CODE_OAUTH_TOKEN").env("OPENCODE_API_KEY", world.sandbox.model().token());
     Ok(command)
@@ -110,7 +110,7 @@ fn only_the_services_are_asked_and_no_secret_is_left_behind() -> anyhow::Result<
         assert!(!text.contains(&key), "the key in {text}");
     }
     for folder in [world.run_dir(), world.clone_path(), world.path("home"), world.path("tmp")] {
-        assert_eq!(world.files_with(&key, &folder, None)?, "", "the key stands in a file");
+        assert_eq!(world.files_with(&key, &folder)?, "", "the key stands in a file");
     }
     // The home directory is the person's.
     let home: Vec<_> = std::fs::read_dir(world.path("home"))?.collect();
