@@ -2,7 +2,7 @@
 
 mod opencode;
 
-use crate::event::{self, Block, Event, Head, Input, ModelUsage, Usage};
+use crate::event::{self, Event, Head, Input, List, Maybe, ModelUsage, Server, Usage};
 use crate::notice::{Notice, View};
 use crate::text;
 use crate::verdict;
@@ -278,7 +278,11 @@ impl Observer {
         }
         for block in message.content.objects() {
             match block.kind.get() {
-                Some("tool_use") => self.call(owner, block, view),
+                Some("tool_use") => {
+                    if let (Some(id), Some(tool)) = (block.id.get(), block.name.get()) {
+                        self.call(owner, id, tool, block.input, is_subagent(tool), view);
+                    }
+                }
                 Some("text") if view.is_watching() => {
                     if let Some(raw) = block.text {
                         let agent = owner.map(|_| self.name(owner));
@@ -290,13 +294,21 @@ impl Observer {
         }
     }
 
-    fn call(&mut self, owner: Owner, block: &Block<'_>, view: &mut impl View) {
-        let (Some(id), Some(tool)) = (block.id.get(), block.name.get()) else { return };
+    /// Notes a call, and announces it; the subagent that it starts.
+    fn call(
+        &mut self,
+        owner: Owner,
+        id: &str,
+        tool: &str,
+        input: Option<&RawValue>,
+        is_subagent: bool,
+        view: &mut impl View,
+    ) -> Owner {
         self.calls += 1;
         if let Some(owner) = owner {
             self.agents[owner].report.tool_calls += 1;
         }
-        let starts = is_subagent(tool).then(|| self.begin(id, block.input)).flatten();
+        let starts = is_subagent.then(|| self.begin(id, input)).flatten();
         if let Some(agent) = starts {
             let report = &self.agents[agent].report;
             view.notice(&Notice::SubagentStarted {
@@ -306,13 +318,14 @@ impl Observer {
                 by: owner.map(|_| self.name(owner)),
             });
         } else if view.is_watching() {
-            let argument = block.input.map(essential).unwrap_or_default();
+            let argument = input.map(essential).unwrap_or_default();
             let agent = owner.map(|_| self.name(owner));
             view.notice(&Notice::Call { id, agent, tool, argument: &argument });
         }
         if self.open.len() < CALLS_MAX {
             self.open.insert(id.to_owned(), Call { tool: tool.to_owned(), owner, starts });
         }
+        starts
     }
 
     /// Notes a subagent that call `id` starts.
@@ -448,11 +461,15 @@ impl Observer {
         if let Some(session) = event.session_id.get() {
             self.session = Some(text::line(session, 100));
         }
-        if let Some(model) = event.model.get() {
+        self.connected(event.model.get(), &event.mcp_servers, view);
+    }
+
+    /// Notes the model, and the servers as they are now; announces both.
+    fn connected(&mut self, model: Option<&str>, servers: &List<Maybe<Server<'_>>>, view: &mut impl View) {
+        if let Some(model) = model {
             self.model.get_or_insert_with(|| text::line(model, 100));
         }
-        self.servers = event
-            .mcp_servers
+        self.servers = servers
             .objects()
             .take(LISTED_MAX)
             .map(|server| McpServer {
@@ -460,10 +477,7 @@ impl Observer {
                 status: text::line(server.status.get().unwrap_or("unknown"), 100),
             })
             .collect();
-        view.notice(&Notice::Session {
-            model: event.model.get().unwrap_or("unknown"),
-            servers: &self.servers,
-        });
+        view.notice(&Notice::Session { model: model.unwrap_or("unknown"), servers: &self.servers });
     }
 
     fn owner_of_denied(&self, call: Option<&str>) -> Owner {

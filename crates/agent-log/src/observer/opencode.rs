@@ -4,7 +4,7 @@
 //!
 //! There is no event that says how it all ended: the main session's last step does, or an error after it.
 
-use super::{Call, Ended, LISTED_MAX, Meter, Observer, Owner, RESULT_MAX, add, essential};
+use super::{Ended, Meter, Observer, Owner, RESULT_MAX, add};
 use crate::event::{self, Amount, Count, List, Maybe, Server, Text};
 use crate::notice::{Notice, View};
 use crate::text;
@@ -162,7 +162,7 @@ impl Observer {
         self.last = owner;
         self.passed(event.timestamp);
         match (event.kind.get(), &event.part.0) {
-            (Some("session"), _) => self.connected(&event, view),
+            (Some("session"), _) => self.connected(event.model.get(), &event.servers, view),
             (Some("step_start"), _) if own => {
                 // It goes on: what looked like the end was none. A failure is one, whatever comes in late.
                 self.ended = self.ended.take().filter(|ended| ended.is_error);
@@ -193,21 +193,6 @@ impl Observer {
         }
     }
 
-    fn connected(&mut self, event: &Event<'_>, view: &mut impl View) {
-        let model = event.model.get().unwrap_or("unknown");
-        self.model.get_or_insert_with(|| text::line(model, 100));
-        self.servers = event
-            .servers
-            .objects()
-            .take(LISTED_MAX)
-            .map(|server| McpServer {
-                name: text::line(server.name.get().unwrap_or_default(), 100),
-                status: text::line(server.status.get().unwrap_or("unknown"), 100),
-            })
-            .collect();
-        view.notice(&Notice::Session { model, servers: &self.servers });
-    }
-
     fn words(&mut self, owner: Owner, own: bool, part: &Part<'_>, view: &mut impl View) {
         let Some(raw) = part.text else { return };
         if own || view.is_watching() {
@@ -224,29 +209,10 @@ impl Observer {
         let (Some(id), Some(tool), Some(state)) = (part.call.get(), part.tool.get(), &part.state.0) else {
             return;
         };
-        self.calls += 1;
-        if let Some(owner) = owner {
-            self.agents[owner].report.tool_calls += 1;
-        }
-        let starts = (tool == SUBAGENT).then(|| self.begin(id, state.input)).flatten();
-        if let Some(agent) = starts {
-            if let Some(session) = state.metadata.0.as_ref().and_then(|metadata| metadata.session.get()) {
-                self.by_call.insert(session.to_owned(), agent);
-            }
-            let report = &self.agents[agent].report;
-            view.notice(&Notice::SubagentStarted {
-                id,
-                agent: &report.agent_type,
-                description: report.description.as_deref(),
-                by: owner.map(|_| self.name(owner)),
-            });
-        } else if view.is_watching() {
-            let argument = state.input.map(essential).unwrap_or_default();
-            let agent = owner.map(|_| self.name(owner));
-            view.notice(&Notice::Call { id, agent, tool, argument: &argument });
-        }
-        if self.open.len() < super::CALLS_MAX {
-            self.open.insert(id.to_owned(), Call { tool: tool.to_owned(), owner, starts });
+        let starts = self.call(owner, id, tool, state.input, tool == SUBAGENT, view);
+        let session = state.metadata.0.as_ref().and_then(|metadata| metadata.session.get());
+        if let (Some(agent), Some(session)) = (starts, session) {
+            self.by_call.insert(session.to_owned(), agent);
         }
     }
 

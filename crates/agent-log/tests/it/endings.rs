@@ -1,15 +1,6 @@
-use crate::transcript;
-use agent_log::{Ending, EventStream, Surroundings};
-use agent_task::{AgentReport, Outcome};
-use redact::Redactor;
-
-fn report(events: &str, surroundings: Surroundings<'_>) -> AgentReport {
-    let redactor = Redactor::new([]);
-    let mut stream = EventStream::new(&redactor, ());
-    let mut out = Vec::new();
-    stream.feed(events.as_bytes(), &mut out);
-    stream.finish(surroundings, &mut out)
-}
+use crate::{assert_told_apart, report, transcript};
+use agent_log::{Ending, Surroundings};
+use agent_task::Outcome;
 
 fn ended(ending: Ending) -> Surroundings<'static> {
     Surroundings { ending, ..Surroundings::default() }
@@ -39,18 +30,7 @@ fn the_real_clis_endings_are_told_apart() {
         ("sigint", 0, Outcome::Interrupted, Some(("agent", "aborted tools"))),
         ("sigterm", 143, Outcome::Interrupted, Some(("qa", "signal 15"))),
     ];
-    for (name, code, outcome, failure) in table {
-        let report = report(&transcript(name), ended(Ending::Code(code)));
-        assert_eq!(report.outcome, outcome, "{name}: {report:?}");
-        match failure {
-            None => assert_eq!((&report.stage, &report.error), (&None, &None), "{name}"),
-            Some((stage, error)) => {
-                assert_eq!(report.stage.as_ref().unwrap().as_str(), stage, "{name}");
-                assert!(report.error.as_deref().unwrap().contains(error), "{name}: {:?}", report.error);
-            }
-        }
-        assert_eq!(report.malformed_lines, 0, "{name}");
-    }
+    assert_told_apart("", &table);
 }
 
 /// P9

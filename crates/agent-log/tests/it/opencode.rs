@@ -1,15 +1,9 @@
-use crate::transcript;
-use agent_log::{Ending, EventStream, Surroundings};
+use crate::{assert_told_apart, report, transcript};
+use agent_log::{Ending, Surroundings};
 use agent_task::{AgentReport, Outcome, Stage};
-use redact::Redactor;
 
-fn report(events: &str, ending: Ending, needed: &[String]) -> AgentReport {
-    let redactor = Redactor::new([]);
-    let mut stream = EventStream::new(&redactor, ());
-    let mut out = Vec::new();
-    stream.feed(events.as_bytes(), &mut out);
-    assert_eq!(String::from_utf8(out.clone()).unwrap(), events, "every event is passed on");
-    stream.finish(Surroundings { ending, needed_mcp_servers: needed, ..Surroundings::default() }, &mut out)
+fn ended(events: &str, ending: Ending, needed: &[String]) -> AgentReport {
+    report(events, Surroundings { ending, needed_mcp_servers: needed, ..Surroundings::default() })
 }
 
 /// Every row of the table that the real CLI was made to show: the transcript, its exit code, what must be found.
@@ -30,24 +24,13 @@ fn the_real_clis_endings_are_told_apart() {
         ("mcp-failed", 1, Outcome::McpFailed, Some(("mcp-start", "not connected: gone: "))),
         ("length", 0, Outcome::AgentFailed, Some(("agent", "ended its answer early: length"))),
     ];
-    for (name, code, outcome, failure) in table {
-        let report = report(&transcript(&format!("opencode-{name}")), Ending::Code(code), &[]);
-        assert_eq!(report.outcome, outcome, "{name}: {report:?}");
-        match failure {
-            None => assert_eq!((&report.stage, &report.error), (&None, &None), "{name}"),
-            Some((stage, error)) => {
-                assert_eq!(report.stage.as_ref().unwrap().as_str(), stage, "{name}");
-                assert!(report.error.as_deref().unwrap().contains(error), "{name}: {:?}", report.error);
-            }
-        }
-        assert_eq!(report.malformed_lines, 0, "{name}");
-    }
+    assert_told_apart("opencode-", &table);
 }
 
 /// P6, P12
 #[test]
 fn a_run_is_counted_with_its_subagents() {
-    let report = report(&transcript("opencode-success"), Ending::Code(0), &[]);
+    let report = ended(&transcript("opencode-success"), Ending::Code(0), &[]);
     assert_eq!(report.model.as_deref(), Some("anthropic/claude-sonnet-4-5"));
     assert!(report.session.as_deref().unwrap().starts_with("ses_"));
     assert_eq!((report.turns, report.tool_calls), (3, 3));
@@ -67,21 +50,21 @@ fn a_transcript_that_is_cut_off_is_no_success() {
     let events = transcript("opencode-success");
     let lines: Vec<&str> = events.split_inclusive('\n').collect();
     for kept in 1..lines.len() {
-        let report = report(&lines[..kept].concat(), Ending::Signal(15), &[]);
+        let report = ended(&lines[..kept].concat(), Ending::Signal(15), &[]);
         assert_eq!(report.outcome, Outcome::Interrupted, "after {kept} lines");
     }
     // While the subagent is at work it is the stage.
     let begun = lines.iter().position(|line| line.contains(r#""tool_start""#) && line.contains(r#""task""#));
-    let report = report(&lines[..=begun.unwrap()].concat(), Ending::Signal(15), &[]);
+    let report = ended(&lines[..=begun.unwrap()].concat(), Ending::Signal(15), &[]);
     assert_eq!(report.stage.as_ref().map(Stage::as_str), Some("qa"));
 }
 
 /// P9, P12
 #[test]
 fn a_limit_has_the_time_of_its_reset_and_a_retry_is_counted() {
-    let limited = report(&transcript("opencode-usage-limit"), Ending::Code(0), &[]);
+    let limited = ended(&transcript("opencode-usage-limit"), Ending::Code(0), &[]);
     assert!(limited.resets_at.is_some());
-    let overloaded = report(&transcript("opencode-status-529"), Ending::Code(1), &[]);
+    let overloaded = ended(&transcript("opencode-status-529"), Ending::Code(1), &[]);
     assert_eq!((overloaded.api_retries, overloaded.resets_at), (5, None));
 }
 
@@ -90,11 +73,11 @@ fn a_limit_has_the_time_of_its_reset_and_a_retry_is_counted() {
 fn a_server_that_is_needed_must_be_there_to_the_end() {
     let events = transcript("opencode-success");
     let needed = ["search".to_owned()];
-    assert_eq!(report(&events, Ending::Code(0), &needed).error.as_deref(), Some("search is missing"));
+    assert_eq!(ended(&events, Ending::Code(0), &needed).error.as_deref(), Some("search is missing"));
 
     let connected =
         events.replacen(r#""servers":[]"#, r#""servers":[{"name":"search","status":"connected"}]"#, 1);
-    assert!(report(&connected, Ending::Code(0), &needed).outcome.is_success());
+    assert!(ended(&connected, Ending::Code(0), &needed).outcome.is_success());
     let called = |state: &str| {
         let call = format!(
             r#"{{"type":"tool_use","sessionID":"x","part":{{"type":"tool","tool":"search_find","callID":"c","state":{state}}}}}"#
@@ -103,12 +86,12 @@ fn a_server_that_is_needed_must_be_there_to_the_end() {
         format!("{head}\n{call}\n{tail}")
     };
     let gone = called(r#"{"status":"error","input":{},"error":"MCP error -32000: Connection closed"}"#);
-    let lost = report(&gone, Ending::Code(0), &needed);
+    let lost = ended(&gone, Ending::Code(0), &needed);
     assert_eq!(
         (lost.outcome, lost.error.as_deref()),
         (Outcome::McpFailed, Some("search ended during the run"))
     );
     // A tool's own error is none of the server's.
     let failed = called(r#"{"status":"error","input":{},"error":"Connection closed by example.org"}"#);
-    assert!(report(&failed, Ending::Code(0), &needed).outcome.is_success());
+    assert!(ended(&failed, Ending::Code(0), &needed).outcome.is_success());
 }
