@@ -6,6 +6,7 @@ use agent_task::Phase;
 use agent_task::labels::{FINISHED_AT, PHASE, PRESERVE, RUN, TASK_UID};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -77,6 +78,15 @@ impl TaskObject {
     }
 }
 
+/// An object of a kind that has both parts.
+#[derive(Debug, Deserialize)]
+pub struct Object<Spec, Status> {
+    pub(crate) metadata: Metadata,
+    pub(crate) spec: Spec,
+    #[serde(default)]
+    pub(crate) status: Status,
+}
+
 /// A PersistentVolumeClaim.
 #[derive(Debug, Deserialize)]
 pub struct ClaimObject {
@@ -111,17 +121,12 @@ impl From<ClaimObject> for Claim {
 }
 
 /// A PersistentVolume.
-#[derive(Debug, Deserialize)]
-pub struct VolumeObject {
-    metadata: Metadata,
-    spec: VolumeSpec,
-    #[serde(default)]
-    status: VolumeStatus,
-}
+pub type VolumeObject = Object<VolumeSpec, VolumeStatus>;
 
+/// `spec` of a PersistentVolume.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct VolumeSpec {
+pub struct VolumeSpec {
     claim_ref: Option<ClaimReference>,
     host_path: Option<HostPath>,
     local: Option<HostPath>,
@@ -171,9 +176,10 @@ struct NodeExpression {
     values: Vec<String>,
 }
 
+/// `status` of a PersistentVolume.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct VolumeStatus {
+pub struct VolumeStatus {
     phase: Option<String>,
     last_phase_transition_time: Option<Timestamp>,
 }
@@ -237,16 +243,21 @@ fn nodes(affinity: NodeAffinity) -> Vec<String> {
 }
 
 /// A Pod.
+pub type Pod = Object<PodSpec, PodStatus>;
+/// A Job.
+pub type Job = Object<JobSpec, JobStatus>;
+/// A CronJob.
+pub type CronJob = Object<CronJobSpec, IgnoredAny>;
+
+/// What others are made from.
 #[derive(Debug, Deserialize)]
-pub struct Pod {
-    pub(crate) metadata: Metadata,
-    pub(crate) spec: PodSpec,
-    #[serde(default)]
-    pub(crate) status: PodStatus,
+pub(crate) struct Template<Spec> {
+    pub(crate) spec: Spec,
 }
 
+/// `spec` of a Pod.
 #[derive(Debug, Deserialize)]
-pub(crate) struct PodSpec {
+pub struct PodSpec {
     #[serde(default)]
     pub(crate) volumes: Vec<PodVolume>,
 }
@@ -256,7 +267,7 @@ pub(crate) struct PodSpec {
 pub(crate) struct PodVolume {
     pub(crate) name: String,
     pub(crate) persistent_volume_claim: Option<ClaimSource>,
-    pub(crate) ephemeral: Option<serde::de::IgnoredAny>,
+    pub(crate) ephemeral: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -265,34 +276,23 @@ pub(crate) struct ClaimSource {
     pub(crate) claim_name: String,
 }
 
+/// `status` of a Pod.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct PodStatus {
+pub struct PodStatus {
     pub(crate) phase: Option<String>,
 }
 
-/// A Job.
+/// `spec` of a Job.
 #[derive(Debug, Deserialize)]
-pub struct Job {
-    pub(crate) metadata: Metadata,
-    pub(crate) spec: JobSpec,
-    #[serde(default)]
-    pub(crate) status: JobStatus,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct JobSpec {
+pub struct JobSpec {
     #[serde(default)]
     pub(crate) suspend: bool,
-    pub(crate) template: PodTemplate,
+    pub(crate) template: Template<PodSpec>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct PodTemplate {
-    pub(crate) spec: PodSpec,
-}
-
+/// `status` of a Job.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct JobStatus {
+pub struct JobStatus {
     #[serde(default)]
     pub(crate) conditions: Vec<JobCondition>,
 }
@@ -306,22 +306,11 @@ pub(crate) struct JobCondition {
     pub(crate) last_transition_time: Option<Timestamp>,
 }
 
-/// A CronJob.
-#[derive(Debug, Deserialize)]
-pub struct CronJob {
-    pub(crate) metadata: Metadata,
-    pub(crate) spec: CronJobSpec,
-}
-
+/// `spec` of a CronJob.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct CronJobSpec {
-    pub(crate) job_template: JobTemplate,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct JobTemplate {
-    pub(crate) spec: JobSpec,
+pub struct CronJobSpec {
+    pub(crate) job_template: Template<JobSpec>,
 }
 
 /// What the API server answers to a deletion: the object, while something holds it, or a `Status` when it is gone.
