@@ -122,3 +122,13 @@ pub(crate) fn assert_ended(world: &World, ended: &Ended, expected: Expected<'_>)
     assert_eq!(world.sandbox.violations(), Vec::<String>::new(), "{told}");
     Ok(())
 }
+
+/// Asserts that the run ended by [`usage_limit`](crate::scripted::usage_limit), and says when it resets.
+#[track_caller]
+pub(crate) fn assert_limited(world: &World, ended: &Ended) -> anyhow::Result<()> {
+    assert_ended(world, ended, Expected { outcome: Outcome::UsageLimit, error: "limit", ..UNFINISHED })?;
+    let resets = ended.record()?.report.and_then(|report| report.resets_at).map(jiff::Timestamp::as_second);
+    let expected = world.sandbox.clock().now().as_second() + 3600;
+    assert!(resets.is_some_and(|resets| (resets - expected).abs() < 120), "{resets:?}, not {expected}");
+    Ok(())
+}

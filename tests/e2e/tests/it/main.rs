@@ -16,6 +16,8 @@ mod kills;
 mod opencode;
 /// What stops a run before anything happens.
 mod refusals;
+/// The repository that fights back, whatever it is filled with.
+mod repository;
 /// What the model says, in few words.
 mod scripted;
 /// The stages by themselves, as the containers of a pod run them.

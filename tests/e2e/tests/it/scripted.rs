@@ -2,7 +2,7 @@
 
 use crate::expected::TOPIC;
 use e2e::{Ended, World};
-use sandbox::{Agent, Call, Failing, Failure, Scenario, Turn};
+use sandbox::{Agent, Call, Failing, Failure, Fault, How, Scenario, Service, Turn};
 use serde_json::json;
 use std::process::Command;
 
@@ -45,6 +45,21 @@ pub(crate) fn is_done() -> Turn {
 pub(crate) fn failing(mut turn: Turn, times: usize, how: Failing) -> Turn {
     turn.fail = vec![Failure { times, how }];
     turn
+}
+
+/// The plan's limit is used up, and resets in an hour.
+pub(crate) fn usage_limit() -> Failing {
+    Failing::UsageLimit { resets_in: 3600, claim: "five_hour".to_owned() }
+}
+
+/// From now on no connection to the model is made.
+pub(crate) fn refuse_connections(world: &World) {
+    world.sandbox.fail(Fault {
+        method: Some("CONNECT".to_owned()),
+        path_prefix: "api.anthropic.com".to_owned(),
+        times: 1000,
+        ..Fault::next(Service::Proxy, How::Disconnect)
+    });
 }
 
 /// The run with the writer, not yet started. The agent CLI tries once more where it would try ten times.

@@ -1,9 +1,9 @@
 //! What the model's API does to a run.
 
-use crate::expected::{DELIVERED, Expected, NOTHING_DONE, UNFINISHED, assert_ended};
-use crate::scripted::{ended, failing, is_done, world, writes_the_note};
+use crate::expected::{DELIVERED, Expected, NOTHING_DONE, UNFINISHED, assert_ended, assert_limited};
+use crate::scripted::{ended, failing, is_done, refuse_connections, usage_limit, world, writes_the_note};
 use agent_task::Outcome;
-use sandbox::{Failing, Fault, How, Service};
+use sandbox::Failing;
 
 /// The note is written; then this happens to every further request.
 #[track_caller]
@@ -19,16 +19,8 @@ const fn status(code: u16) -> Failing {
 /// P1, P8, P9
 #[test]
 fn the_usage_limit_is_told_with_the_time_of_its_reset() -> anyhow::Result<()> {
-    let world = world([
-        writes_the_note(),
-        failing(is_done(), 100, Failing::UsageLimit { resets_in: 3600, claim: "five_hour".to_owned() }),
-    ])?;
-    let ended = ended(&world, &[])?;
-    assert_ended(&world, &ended, Expected { outcome: Outcome::UsageLimit, error: "limit", ..UNFINISHED })?;
-    let resets = ended.record()?.report.and_then(|report| report.resets_at).map(jiff::Timestamp::as_second);
-    let expected = world.sandbox.clock().now().as_second() + 3600;
-    assert!(resets.is_some_and(|resets| (resets - expected).abs() < 120), "{resets:?}, not {expected}");
-    Ok(())
+    let world = world([writes_the_note(), failing(is_done(), 100, usage_limit())])?;
+    assert_limited(&world, &ended(&world, &[])?)
 }
 
 /// P1, P9: the login is refused from the beginning, or while the agent is at work.
@@ -89,12 +81,7 @@ fn an_event_that_is_no_json_does_not_end_the_run() -> anyhow::Result<()> {
 #[test]
 fn a_refused_connection_fails_the_run() -> anyhow::Result<()> {
     let world = world([writes_the_note(), is_done()])?;
-    world.sandbox.fail(Fault {
-        method: Some("CONNECT".to_owned()),
-        path_prefix: "api.anthropic.com".to_owned(),
-        times: 1000,
-        ..Fault::next(Service::Proxy, How::Disconnect)
-    });
+    refuse_connections(&world);
     let expected = Expected { outcome: Outcome::NetworkError, ..NOTHING_DONE };
     assert_ended(&world, &ended(&world, &[])?, expected)
 }

@@ -1,9 +1,9 @@
 use super::{ended, run, world};
-use crate::expected::{DELIVERED, Expected, NOTHING_DONE, UNFINISHED, assert_ended};
-use crate::scripted::{calls, failing, is_done, runs, writes_the_note};
+use crate::expected::{DELIVERED, Expected, NOTHING_DONE, UNFINISHED, assert_ended, assert_limited};
+use crate::scripted::{calls, failing, is_done, refuse_connections, runs, usage_limit, writes_the_note};
 use agent_task::Outcome;
 use e2e::{Ended, World, heard, send};
-use sandbox::{Failing, Fault, How, Service, Turn, Usage};
+use sandbox::{Failing, Turn, Usage};
 use serde_json::{Value, json};
 
 /// The note is written; then this happens to every further request.
@@ -73,26 +73,15 @@ fn an_api_that_fails_for_a_moment_costs_nothing_but_time() -> anyhow::Result<()>
 /// P12, with P9: it would wait for as long as it is told to.
 #[test]
 fn a_limit_that_resets_later_ends_the_run_with_the_time_of_its_reset() -> anyhow::Result<()> {
-    let limit = Failing::UsageLimit { resets_in: 3600, claim: "five_hour".to_owned() };
-    let world = world([writes_the_note(), failing(is_done(), 100, limit)])?;
-    let ended = ended(&world, &[])?;
-    assert_ended(&world, &ended, Expected { outcome: Outcome::UsageLimit, error: "limit", ..UNFINISHED })?;
-    let resets = ended.record()?.report.and_then(|report| report.resets_at).map(jiff::Timestamp::as_second);
-    let expected = world.sandbox.clock().now().as_second() + 3600;
-    assert!(resets.is_some_and(|resets| (resets - expected).abs() < 120), "{resets:?}, not {expected}");
-    Ok(())
+    let world = world([writes_the_note(), failing(is_done(), 100, usage_limit())])?;
+    assert_limited(&world, &ended(&world, &[])?)
 }
 
 /// P12, with P9: it is tried again for a minute.
 #[test]
 fn a_refused_connection_fails_the_run() -> anyhow::Result<()> {
     let world = world([writes_the_note(), is_done()])?;
-    world.sandbox.fail(Fault {
-        method: Some("CONNECT".to_owned()),
-        path_prefix: "api.anthropic.com".to_owned(),
-        times: 1000,
-        ..Fault::next(Service::Proxy, How::Disconnect)
-    });
+    refuse_connections(&world);
     let expected = Expected { outcome: Outcome::NetworkError, ..NOTHING_DONE };
     assert_ended(&world, &ended(&world, &[])?, expected)
 }
