@@ -196,16 +196,21 @@ fn publisher(turns: impl IntoIterator<Item = Turn>) -> Scenario {
     Scenario { agents: vec![agent], ..Scenario::default() }
 }
 
-/// P5: the agents of the sample blog, from the topic to the verdict, with the real browser at the real site.
-#[test]
-fn a_post_is_published() {
-    let scenario = Scenario::publish();
+/// The agents of the sample blog at work, with the real browser.
+fn published(scenario: Scenario) -> (Blog, Run) {
     let topic = scenario.topic.clone();
     let sandbox = sandbox(scenario);
     let blog = Blog::new();
     let mcp = blog.mcp_config();
     let run = blog.run(&sandbox, "publisher", &topic, &["--mcp-config", &mcp.to_string_lossy()]);
     run.succeeded(&sandbox);
+    (blog, run)
+}
+
+/// P5: the agents of the sample blog, from the topic to the verdict, with the real browser at the real site.
+#[test]
+fn a_post_is_published() {
+    let (blog, run) = published(Scenario::publish());
     assert!(run.result()["result"].as_str().unwrap().ends_with("VERDICT: PASS"));
     let by_type = &run.result()["subagent_stats"]["by_type"];
     assert_eq!(
@@ -223,13 +228,7 @@ fn a_post_is_published() {
 /// P9: what the browser sees decides.
 #[test]
 fn a_broken_page_is_found_in_the_browser() {
-    let scenario = Scenario::qa_fails();
-    let topic = scenario.topic.clone();
-    let sandbox = sandbox(scenario);
-    let blog = Blog::new();
-    let mcp = blog.mcp_config();
-    let run = blog.run(&sandbox, "publisher", &topic, &["--mcp-config", &mcp.to_string_lossy()]);
-    run.succeeded(&sandbox);
+    let (blog, run) = published(Scenario::qa_fails());
     let result = run.result()["result"].as_str().unwrap();
     assert!(
         result.ends_with("VERDICT: FAIL: the page /posts/replace-a-file-in-one-step/ answers 404"),
