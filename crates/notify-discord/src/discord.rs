@@ -5,12 +5,22 @@ use crate::target::Target;
 use api_client::retry::Policy;
 use api_client::{Client, Response};
 use http::header;
+use jiff::{SignedDuration, Timestamp};
 use piece::Fault;
 use serde::{Deserialize, Serialize};
 
 /// The form that Discord asks for: `DiscordBot (url, version)`.
 const USER_AGENT: &str =
     concat!("DiscordBot (https://agents.kyle.pericak.com, ", env!("CARGO_PKG_VERSION"), ")");
+
+/// By so much Discord's clock may be behind ours.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(60);
+
+/// The least id of what was made at that time or later: ids begin with the milliseconds since 2015.
+fn id_at(time: Timestamp) -> u64 {
+    const EPOCH_MS: i64 = 1_420_070_400_000;
+    u64::try_from(time.as_millisecond() - EPOCH_MS).unwrap_or_default() << 22
+}
 
 /// A message that Discord has.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -30,6 +40,21 @@ pub struct Discord<'a> {
     pub policy: Policy,
     /// Where messages go.
     pub target: Target,
+}
+
+/// A message of the channel, whoever wrote it.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    #[serde(flatten)]
+    sent: Sent,
+    content: String,
+    author: Author,
+}
+
+#[derive(Debug, Deserialize)]
+struct Author {
+    #[serde(default)]
+    bot: bool,
 }
 
 /// The webhook, or the bot's channel, as Discord knows it.
@@ -89,6 +114,23 @@ impl Discord<'_> {
         let request = request.header(header::USER_AGENT, USER_AGENT).json(&body)?;
         let answer = self.client.send(&self.policy, &request)?;
         Ok(self.accepted(answer, "sending the message")?.json()?)
+    }
+
+    /// The bot's message with this text, sent at that time or soon after; nothing where there is none, or nobody tells.
+    ///
+    /// # Errors
+    /// Faults, as of [`Discord::send`].
+    pub(crate) fn find(&self, content: &str, at: Timestamp) -> anyhow::Result<Option<Sent>> {
+        let Some(request) = self.target.history(id_at(at - CLOCKS_DIFFER)) else { return Ok(None) };
+        let answer = self.client.send(&self.policy, &request.header(header::USER_AGENT, USER_AGENT))?;
+        if answer.status.as_u16() == 403 {
+            // Without Read Message History; nor does it say so, but lists nothing.
+            return Ok(None);
+        }
+        let listed: Vec<Listed> = self.accepted(answer, "looking for the message")?.json()?;
+        // Discord trims what it is sent.
+        let is_it = |listed: &Listed| listed.author.bot && listed.content.trim() == content.trim();
+        Ok(listed.into_iter().rfind(is_it).map(|listed| listed.sent))
     }
 
     /// Edits the message `id`; nothing where it is gone.

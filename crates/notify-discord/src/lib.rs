@@ -11,7 +11,8 @@
 //! What it does: says in [two to five lines](text) what happened, with an [embed](message) for the figures (`--plain`:
 //! without). `operation` is `created`; with `--once-file`, `updated` where the run's message was edited, and `existing`
 //! where it says the same already. A bot's message carries a nonce, by which Discord itself makes one message of calls that
-//! are repeated within minutes.
+//! are repeated within minutes; later, one that was sent by a process which was killed before it could note that is looked for in the
+//! channel. A webhook cannot look: such a message is sent twice rather than never, and a warning says so.
 //!
 //! What it never does: ping anyone, let a text of the agent act as [markup], exceed a limit of Discord's, or drop a
 //! message silently.
@@ -28,11 +29,11 @@ pub use args::Args;
 
 use crate::discord::{Discord, Sent};
 use crate::message::{Message, nonce};
-use crate::once::Once;
+use crate::once::{Once, Sending, Told};
 use crate::target::{Settings, Target};
 use crate::text::For;
 use agent_task::{Exit, RunRecord, Secret, secret};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use api_client::Client;
 use api_client::retry::Policy;
 use piece::{Fault, input, output};
@@ -113,23 +114,61 @@ fn tell_one(
     plain: bool,
 ) -> anyhow::Result<(Sent, &'static str)> {
     let message = Message::new(record, plain);
-    let digest = message.digest();
-    let (sent, operation) = match once.told(&record.run) {
-        Some(told) if told.digest == digest => {
-            return Ok((Sent { id: told.id.clone(), channel_id: told.channel_id.clone() }, "existing"));
-        }
-        Some(told) => match discord.edit(&told.id, &message)? {
-            Some(sent) => (sent, "updated"),
-            // Somebody deleted it.
-            None => (discord.send(&message, &nonce(record))?, "created"),
-        },
-        None => (discord.send(&message, &nonce(record))?, "created"),
+    let run = record.run.as_str();
+    let late = match once.unanswered(run).cloned() {
+        Some(sending) => found(discord, run, sending)?,
+        None => None,
     };
-    if let Err(error) = once.remember(&record.run, &sent, digest) {
-        // The message is out: to fail here would have it sent again.
+    let known = late.or_else(|| once.told(run).cloned());
+    let operation = match known {
+        Some(told) if told.digest == message.digest() => Some(("existing", told.sent())),
+        // Nothing where somebody deleted it.
+        Some(told) => discord.edit(&told.id, &message)?.map(|sent| ("updated", sent)),
+        None => None,
+    };
+    let (operation, sent) = match operation {
+        Some(done) => done,
+        None => ("created", send(discord, once, record, &message)?),
+    };
+    // The message is out: to fail here would have it sent again.
+    warn(once.remember(run, &sent, message.digest()));
+    Ok((sent, operation))
+}
+
+/// The message that was on its way when an earlier process ended.
+fn found(discord: &Discord<'_>, run: &str, sending: Sending) -> anyhow::Result<Option<Told>> {
+    let found = discord.find(&sending.content, sending.at)?;
+    if found.is_none() && !discord.target.knows_nonces() {
+        warn(Err(anyhow!(
+            "a message about {run} was on its way at {}: this may be a second one",
+            sending.at
+        )));
+    }
+    Ok(found.map(|Sent { id, channel_id }| Told { id, channel_id, digest: sending.digest }))
+}
+
+/// Sends it, and has a note of that before.
+fn send(
+    discord: &Discord<'_>,
+    once: &mut Once,
+    record: &RunRecord,
+    message: &Message,
+) -> anyhow::Result<Sent> {
+    warn(once.sending(&record.run, message));
+    let sent = discord.send(message, &nonce(record));
+    if let Err(error) = &sent
+        && error.downcast_ref::<Fault>().is_some_and(|fault| fault.exit() != Exit::Retry)
+    {
+        warn(once.not_sent(&record.run));
+    }
+    sent
+}
+
+fn warn(result: anyhow::Result<()>) {
+    if let Err(error) = result {
+        // Nobody on stderr is no failure.
         let _ = writeln!(std::io::stderr(), "notify-discord: warning: {error:#}");
     }
-    Ok((sent, operation))
 }
 
 fn variable(name: &str) -> anyhow::Result<Option<Secret>> {

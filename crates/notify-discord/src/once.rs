@@ -1,10 +1,13 @@
 //! Which message a run has: remembered in a file, so that a run is told once.
 
 use crate::discord::Sent;
+use crate::message::Message;
 use anyhow::Context as _;
+use jiff::Timestamp;
 use piece::Fault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +23,20 @@ enum Kind {
 struct Memory {
     kind: Kind,
     messages: BTreeMap<String, Told>,
+    /// Those on their way, or that were when the process ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sending: BTreeMap<String, Sending>,
+}
+
+/// A message that Discord was sent, or was to be, and whose answer did not come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sending {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// Its text, by which it is found.
+    pub(crate) content: String,
+    /// [`Message::digest`].
+    pub(crate) digest: String,
 }
 
 /// A run's message, and what it says.
@@ -28,8 +45,15 @@ struct Memory {
 pub(crate) struct Told {
     pub(crate) id: String,
     pub(crate) channel_id: String,
-    /// [`crate::message::Message::digest`].
+    /// [`Message::digest`].
     pub(crate) digest: String,
+}
+
+impl Told {
+    /// As Discord told it.
+    pub(crate) fn sent(self) -> Sent {
+        Sent { id: self.id, channel_id: self.channel_id }
+    }
 }
 
 /// The file, or none: then nothing is remembered.
@@ -58,17 +82,44 @@ impl Once {
         self.memory.messages.get(run)
     }
 
-    /// Remembers it, at once and whole: a crash leaves the old file or the new one.
+    /// The run's message that may have been sent, or not.
+    pub(crate) fn unanswered(&self, run: &str) -> Option<&Sending> {
+        self.memory.sending.get(run)
+    }
+
+    /// Notes that the run's message is about to be sent.
+    pub(crate) fn sending(&mut self, run: &str, message: &Message) -> anyhow::Result<()> {
+        let (content, digest) = (message.content.clone(), message.digest());
+        let sending = Sending { at: Timestamp::now(), content, digest };
+        self.change(|memory| drop(memory.sending.insert(run.to_owned(), sending)))
+    }
+
+    /// Notes that it was not.
+    pub(crate) fn not_sent(&mut self, run: &str) -> anyhow::Result<()> {
+        self.change(|memory| drop(memory.sending.remove(run)))
+    }
+
+    /// Remembers it.
     pub(crate) fn remember(&mut self, run: &str, sent: &Sent, digest: String) -> anyhow::Result<()> {
-        let Some(path) = &self.path else { return Ok(()) };
         let told = Told { id: sent.id.clone(), channel_id: sent.channel_id.clone(), digest };
-        self.memory.messages.insert(run.to_owned(), told);
+        self.change(|memory| {
+            memory.sending.remove(run);
+            memory.messages.insert(run.to_owned(), told);
+        })
+    }
+
+    /// Changes the memory and the file, at once and whole: a crash, also of the machine, leaves the old one or the new one.
+    fn change(&mut self, change: impl FnOnce(&mut Memory)) -> anyhow::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        change(&mut self.memory);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = || -> anyhow::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             serde_json::to_writer(&mut file, &self.memory)?;
             file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
             file.persist(path)?;
+            File::open(folder)?.sync_all()?;
             Ok(())
         };
         write().with_context(|| format!("writing --once-file {}", path.display()))

@@ -102,6 +102,14 @@ impl Target {
         }
     }
 
+    /// The call that lists the first messages of a bot's channel behind the id `after`; a webhook has none.
+    pub(crate) fn history(&self, after: u64) -> Option<Request> {
+        let Self::Bot { api, channel, token } = self else { return None };
+        let url = endpoint::join(api, &["channels", channel, "messages"]);
+        let request = Request::new(Method::GET, url).authorization("Bot", token);
+        Some(request.query("after", &after.to_string()).query("limit", "100"))
+    }
+
     /// The call that edits the message `id`.
     pub(crate) fn patch(&self, id: &str) -> Request {
         let request = match self {

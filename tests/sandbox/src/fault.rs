@@ -80,6 +80,8 @@ pub enum How {
     Disconnect,
     /// The service does nothing for so long, and then answers.
     Hang(#[serde(deserialize_with = "seconds")] Duration),
+    /// The service does its work, and answers after so long.
+    HoldAnswer(#[serde(deserialize_with = "seconds")] Duration),
     /// The service does its work, and the connection closes after so many bytes of the answer's body.
     CutAfter(usize),
 }

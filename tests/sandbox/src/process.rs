@@ -71,6 +71,15 @@ impl Piece {
         Ended::of(child.wait_with_output().unwrap())
     }
 
+    /// Runs it with this on stdin, and kills it when `until` has come back.
+    pub fn run_until(mut self, stdin: impl AsRef<[u8]>, until: impl FnOnce()) -> Ended {
+        let mut child = self.started();
+        child.stdin.take().unwrap().write_all(stdin.as_ref()).unwrap();
+        until();
+        child.kill().unwrap();
+        Ended::of(child.wait_with_output().unwrap())
+    }
+
     /// Runs it with nobody reading its stdout.
     pub fn run_unread(mut self, stdin: &str) -> Ended {
         let mut child = self.started();

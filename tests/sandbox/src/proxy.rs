@@ -102,7 +102,7 @@ impl Proxy {
                 return Ok((StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds)]).into_response());
             }
             Some(How::Disconnect) => return Err(io::ErrorKind::ConnectionAborted.into()),
-            Some(How::Hang(time)) => tokio::time::sleep(time).await,
+            Some(How::Hang(time) | How::HoldAnswer(time)) => tokio::time::sleep(time).await,
             Some(How::CutAfter(bytes)) => breaks_after = Some(bytes),
         }
         let response = if method == Method::CONNECT {

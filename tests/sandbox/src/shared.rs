@@ -290,6 +290,12 @@ pub(crate) fn observed(
                     tokio::time::sleep(time).await;
                     next.run(request).await
                 }
+                Some(How::HoldAnswer(time)) => {
+                    let response = next.run(request).await;
+                    shared.answered(number, response.status());
+                    tokio::time::sleep(time).await;
+                    response
+                }
                 Some(How::CutAfter(bytes)) => next.run(request).await.map(|body| cut(body, bytes)),
             };
             shared.answered(number, response.status());

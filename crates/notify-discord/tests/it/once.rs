@@ -1,7 +1,9 @@
-use crate::process::to_webhook;
+use crate::process::{as_bot, to_webhook};
 use crate::records::{delivered, rejected};
-use sandbox::{Ended, Fault, How, Sandbox, Service};
+use jiff::SignedDuration;
+use sandbox::{Ended, Fault, How, Piece, Sandbox, Service};
 use serde_json::Value;
+use std::time::Duration;
 
 struct Told {
     sandbox: Sandbox,
@@ -14,9 +16,27 @@ impl Told {
     }
 
     fn tell(&self, record: &Value) -> Ended {
+        self.tell_by(to_webhook, record)
+    }
+
+    fn tell_by(&self, way: fn(&Sandbox) -> Piece, record: &Value) -> Ended {
+        self.piece(way).run(record.to_string())
+    }
+
+    /// Told by a process that is killed when Discord has the message, and has not answered yet.
+    fn tell_and_be_killed(&self, way: fn(&Sandbox) -> Piece, record: &Value) {
+        let hold = How::HoldAnswer(Duration::from_secs(600));
+        self.sandbox.fail(Fault { method: Some("POST".to_owned()), ..Fault::next(Service::Discord, hold) });
+        let has_it = |sandbox: &Sandbox| sandbox.discord().messages().len() == 1;
+        let ended = self.piece(way).run_until(record.to_string(), || {
+            assert!(self.sandbox.wait_until(Duration::from_secs(60), has_it));
+        });
+        assert_eq!((ended.code, ended.stdout.as_str()), (None, ""), "it was killed");
+    }
+
+    fn piece(&self, way: fn(&Sandbox) -> Piece) -> Piece {
         let file = self.folder.path().join("discord.json");
-        let arguments = ["--once-file", file.to_str().unwrap()];
-        to_webhook(&self.sandbox).args(&arguments).run(record.to_string())
+        way(&self.sandbox).args(&["--once-file", file.to_str().unwrap()])
     }
 }
 
@@ -81,4 +101,73 @@ fn a_file_that_cannot_be_written_is_a_warning_for_the_message_is_out() {
     let ended = to_webhook(&told.sandbox).args(&arguments).run(delivered("x").to_string());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("warning: writing --once-file"), "{}", ended.stderr);
+}
+
+/// P8: it may have been told; a bot looks.
+#[test]
+fn a_bot_that_was_killed_finds_what_it_had_sent() {
+    let told = Told::new();
+    let mut record = rejected("A post", "no title");
+    told.tell_and_be_killed(as_bot, &record);
+    // Discord has long forgotten the nonce, and others have written since.
+    told.sandbox.clock().advance(SignedDuration::from_hours(1));
+    as_bot(&told.sandbox).run(delivered("x").to_string());
+    let again = told.tell_by(as_bot, &record);
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""));
+    assert_eq!(again.lines()[0]["operation"], "existing");
+    assert_eq!(again.lines()[0]["id"], told.sandbox.discord().messages()[0].id.as_str());
+    record["error"] = "no title; then: no route to host".into();
+    assert_eq!(told.tell_by(as_bot, &record).lines()[0]["operation"], "updated");
+    let messages = told.sandbox.discord().messages();
+    assert_eq!((messages.len(), messages[0].edited), (2, true));
+    assert_eq!(told.sandbox.violations(), Vec::<String>::new());
+}
+
+/// P8: what says something else by now changes what was sent.
+#[test]
+fn a_bot_that_was_killed_changes_what_it_had_sent() {
+    let told = Told::new();
+    let mut record = rejected("A post", "no title");
+    told.tell_and_be_killed(as_bot, &record);
+    record["error"] = "no title; then: no route to host".into();
+    assert_eq!(told.tell_by(as_bot, &record).lines()[0]["operation"], "updated");
+    let messages = told.sandbox.discord().messages();
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].content.contains("no route to host"));
+}
+
+/// P8: where it may not read the channel, Discord knows the nonce for a while.
+#[test]
+fn a_bot_that_may_not_look_sends_again_and_discord_makes_one_of_it() {
+    let told = Told::new();
+    told.tell_and_be_killed(as_bot, &delivered("x"));
+    let body = r#"{"message":"Missing Access","code":50001}"#.to_owned();
+    let refused = How::Status { code: 403, headers: Vec::new(), body };
+    told.sandbox.fail(Fault { method: Some("GET".to_owned()), ..Fault::next(Service::Discord, refused) });
+    assert_eq!(told.tell_by(as_bot, &delivered("x")).lines()[0]["operation"], "created");
+    assert_eq!(told.sandbox.discord().messages().len(), 1);
+}
+
+/// P8: it cannot look, so it tells twice rather than never, says so, and is even with itself from there on.
+#[test]
+fn a_webhook_that_was_killed_sends_again_and_says_so() {
+    let told = Told::new();
+    told.tell_and_be_killed(to_webhook, &delivered("x"));
+    let again = told.tell(&delivered("x"));
+    assert_eq!((again.code, &again.lines()[0]["operation"]), (Some(0), &"created".into()));
+    assert!(again.stderr.contains("this may be a second one"), "{}", again.stderr);
+    let third = told.tell(&delivered("x"));
+    assert_eq!((&third.lines()[0]["operation"], third.stderr.as_str()), (&"existing".into(), ""));
+    assert_eq!(told.sandbox.discord().messages().len(), 2);
+}
+
+/// P8: what Discord refused was not sent, which needs no second thought.
+#[test]
+fn what_was_refused_is_sent_without_a_warning() {
+    let told = Told::new();
+    let refused = How::Status { code: 404, headers: Vec::new(), body: r#"{"code":10015}"#.to_owned() };
+    told.sandbox.fail(Fault::next(Service::Discord, refused));
+    assert_eq!(told.tell(&delivered("x")).code, Some(1));
+    let again = told.tell(&delivered("x"));
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""));
 }

@@ -9,6 +9,7 @@ use axum::extract::Query;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use jiff::Timestamp;
 use message::{By, Refused};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -19,7 +20,11 @@ const CHANNEL: &str = "1300000000000000002";
 const THREAD: &str = "1300000000000000003";
 const BOT: &str = "1300000000000000004";
 const GUILD: &str = "1300000000000000005";
-const FIRST_MESSAGE: u64 = 1_300_000_000_000_001_000;
+/// Ids count from here: milliseconds, and then what keeps those of one millisecond apart.
+const EPOCH_MS: i64 = 1_420_070_400_000;
+const SUBDIVISIONS: u32 = 22;
+/// For so long a nonce is known. Discord says: a few minutes.
+const NONCE_SECONDS: i64 = 5 * 60;
 const WEBHOOK_TOKEN: &str = "sandbox-webhook-token-that-opens-nothing-0123456789_abcdefghijklmnop";
 const BUCKET: &str = "5b0c9d1e7f3a4826";
 const BOT_TOKEN: &str = "sandbox-bot.token-that.opens-nothing";
@@ -48,8 +53,10 @@ pub struct Message {
     pub raw: Value,
     /// Whether it was changed after it was sent.
     pub edited: bool,
-    /// What makes sending it again the same message.
+    /// What makes sending it again the same message, for a while.
     nonce: Option<String>,
+    #[serde(skip)]
+    sent_at: Timestamp,
     by_webhook: bool,
 }
 
@@ -59,6 +66,10 @@ struct Parameters {
     wait: Option<String>,
     #[serde(default)]
     thread_id: Option<String>,
+    #[serde(default)]
+    after: Option<u64>,
+    #[serde(default)]
+    limit: Option<usize>,
 }
 
 impl Parameters {
@@ -211,6 +222,9 @@ impl Server {
             (_, ["channels", channel, "messages", id]) => {
                 self.one(method, by, (*channel == THREAD).then_some(THREAD), id, headers, body)
             }
+            (&Method::GET, ["channels", channel, "messages"]) => {
+                Ok(self.history((*channel == THREAD).then_some(THREAD), parameters))
+            }
             (&Method::GET, ["channels", channel]) => Ok(channel_of(channel)),
             (&Method::GET, ["users", "@me"]) => Ok(author(By::Bot)),
             _ => return not_found(),
@@ -236,15 +250,19 @@ impl Server {
             _ => None,
         };
         let mut messages = locked(&self.messages);
+        let now = self.now();
         if raw.get("enforce_nonce") == Some(&Value::Bool(true))
             && nonce.is_some()
-            && let Some(known) = messages.iter().find(|message| message.nonce == nonce)
+            && let Some(known) = messages.iter().find(|message| {
+                message.nonce == nonce && (now - message.sent_at).get_seconds() < NONCE_SECONDS
+            })
         {
             return Ok(self.object(known));
         }
-        let number = FIRST_MESSAGE + u64::try_from(messages.len()).unwrap_or_default();
+        let number = u64::try_from((now.as_millisecond() - EPOCH_MS) << SUBDIVISIONS).unwrap_or_default();
         let mut message = Message {
-            id: number.to_string(),
+            id: (number + u64::try_from(messages.len()).unwrap_or_default()).to_string(),
+            sent_at: now,
             channel_id: CHANNEL.to_owned(),
             thread_id: thread.map(str::to_owned),
             content: String::new(),
@@ -258,6 +276,21 @@ impl Server {
         let answer = self.object(&message);
         messages.push(message);
         Ok(answer)
+    }
+
+    /// What was written to the channel or the thread after an id, the latest first. Nobody is told a nonce but who sends it.
+    fn history(&self, thread: Option<&str>, parameters: &Parameters) -> Value {
+        let messages = locked(&self.messages);
+        let later = messages.iter().filter(|message| {
+            message.thread_id.as_deref() == thread && message.id.parse().ok() > parameters.after
+        });
+        let first = later.take(parameters.limit.unwrap_or(50).min(100));
+        let mut listed: Vec<Value> = first.map(|message| self.object(message)).collect();
+        listed.reverse();
+        for object in listed.iter_mut().filter_map(Value::as_object_mut) {
+            object.remove("nonce");
+        }
+        listed.into()
     }
 
     /// Reads, changes or deletes a message of the client's own.
@@ -323,7 +356,6 @@ impl Server {
 
     /// A message as the API shows it.
     fn object(&self, message: &Message) -> Value {
-        let now = self.now().to_string();
         let by = if message.by_webhook { By::Webhook } else { By::Bot };
         let mut object = json!({
             "id": message.id,
@@ -340,8 +372,8 @@ impl Server {
             "pinned": false,
             "tts": false,
             "flags": message.raw.get("flags").cloned().unwrap_or(json!(0)),
-            "timestamp": now,
-            "edited_timestamp": message.edited.then_some(now),
+            "timestamp": message.sent_at.to_string(),
+            "edited_timestamp": message.edited.then(|| self.now().to_string()),
         });
         if message.by_webhook {
             object["webhook_id"] = json!(WEBHOOK);
@@ -352,7 +384,7 @@ impl Server {
         object
     }
 
-    fn now(&self) -> jiff::Timestamp {
+    fn now(&self) -> Timestamp {
         self.shared.clock().now()
     }
 }
@@ -394,7 +426,7 @@ fn channel_of(id: &str) -> Value {
 }
 
 /// What every answer says about its route's bucket.
-fn allowed(now: jiff::Timestamp) -> Vec<(&'static str, String)> {
+fn allowed(now: Timestamp) -> Vec<(&'static str, String)> {
     vec![
         ("x-ratelimit-limit", "5".to_owned()),
         ("x-ratelimit-remaining", "4".to_owned()),

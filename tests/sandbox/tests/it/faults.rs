@@ -73,6 +73,21 @@ fn connections_break_before_and_within_an_answer() {
 }
 
 #[test]
+fn an_answer_can_be_held_when_the_work_is_done() {
+    let sandbox = Sandbox::start().unwrap();
+    sandbox.fail(Fault::next(Service::Discord, How::HoldAnswer(Duration::from_secs(3600))));
+    let url = sandbox.discord().webhook_url();
+    let message = json!({"content": "x", "allowed_mentions": {"parse": []}});
+    let headers = [("user-agent", "t".to_owned()), ("content-type", "application/json".to_owned())];
+    let waiting = std::thread::spawn(move || ask_with(&headers, "POST", &url, Some(&message)).is_err());
+    let is_done = |sandbox: &Sandbox| sandbox.discord().messages().len() == 1;
+    assert!(sandbox.wait_until(Duration::from_secs(20), is_done));
+    assert!(!waiting.is_finished());
+    drop(sandbox);
+    assert!(waiting.join().unwrap());
+}
+
+#[test]
 fn a_service_that_hangs_does_not_stop_the_others_or_the_end() {
     let sandbox = Sandbox::start().unwrap();
     sandbox.fail(Fault::next(Service::GitHub, How::Hang(Duration::from_secs(3600))));
