@@ -1,5 +1,6 @@
 //! The targets run without libFuzzer: over their seeds, and over what a simple mutation makes of these.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "a test has no other way to fail")]
 
 use std::path::Path;
 

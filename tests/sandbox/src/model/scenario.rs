@@ -256,8 +256,7 @@ impl Scenario {
     }
 }
 
-// A test of this crate reads each of them.
-#[allow(clippy::expect_used)]
+#[expect(clippy::expect_used, reason = "a test of this crate reads each of them")]
 fn built_in(text: &str) -> Scenario {
     Scenario::from_json(text).expect("a scenario of the sandbox's own is right")
 }

@@ -11,7 +11,7 @@ pub(super) const BUILT_IN: [&str; 5] = ["prompt", "title", "slug", "task", "toda
 /// What is longer is cut at a hyphen.
 const SLUG_LENGTH: usize = 60;
 
-#[allow(clippy::expect_used)]
+#[expect(clippy::expect_used, reason = "the expression is the same every time, and tests use it")]
 static PLACEHOLDER: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\{\{([a-z][a-z0-9_]*)(?:\|(quoted|shell))?\}\}").expect("it is one"));
 
