@@ -13,7 +13,14 @@ use std::time::Duration;
 #[command(
     name = "spawn-job",
     version,
-    after_help = "Exit codes: 0 done (with --wait or --follow: and the run succeeded); 1 failed; 2 called wrongly, and nothing was made; \
+    after_help = "Rights, in the namespace:
+  get the configmap spawn-job; create persistentvolumeclaims; create, get jobs
+  for scheduled tasks: create, patch cronjobs
+  with --wait: list pods, and events, which say why a pod waits; with --follow also: get pods, pods/log
+  with --stage publish: get persistentvolumeclaims; list pods
+  and on the cluster, for mode hostPath: create persistentvolumes
+
+Exit codes: 0 done (with --wait or --follow: and the run succeeded); 1 failed; 2 called wrongly, and nothing was made; \
 3 worth a retry; 4 not allowed.
 
 Examples:

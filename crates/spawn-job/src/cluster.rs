@@ -127,7 +127,7 @@ pub async fn settings(client: &Client, namespace: &str) -> anyhow::Result<String
         Ok(map) => map,
         Err(error) if status(&error) == Some(404) => {
             return Err(Fault::usage(format!("{what}: there is none"))
-                .hint("install the chart, or give --config FILE with at least: image: REGISTRY/IMAGE:TAG")
+                .hint("make it as docs/tasks.md says, or give --config FILE with at least: image: REGISTRY/IMAGE:TAG")
                 .into());
         }
         Err(error) => return Err(fault(error, &what)),

@@ -65,15 +65,35 @@ impl Place {
         found["items"].as_array().unwrap().clone()
     }
 
-    /// The kubeconfig of someone who may do what this role says.
-    fn with_rules(&self, name: &str, rules: &[&str]) -> PathBuf {
+    /// The kubeconfig of someone who may do this in the namespace, and that on the cluster: API group, resource, verbs.
+    fn with_rights(&self, name: &str, here: &[[&str; 3]], on_the_cluster: &[[&str; 3]]) -> PathBuf {
         let namespace = ["--namespace", self.namespace.as_str()];
         let kubectl =
             |arguments: &[&str]| self.cluster.kubectl(&[arguments, &namespace[..]].concat()).unwrap();
         kubectl(&["create", "serviceaccount", name]);
-        kubectl(&[&["create", "role", name][..], rules].concat());
+        let rules = |rights: &[[&str; 3]]| -> Vec<Value> {
+            let rule = |[group, resource, verbs]: &[&str; 3]| {
+                let verbs: Vec<_> = verbs.split(' ').collect();
+                json!({"apiGroups": [group], "resources": [resource], "verbs": verbs})
+            };
+            rights.iter().map(rule).collect()
+        };
+        let everywhere = format!("{name}-{}", self.namespace);
+        for (kind, name, rights) in [("Role", name, here), ("ClusterRole", &everywhere, on_the_cluster)] {
+            let metadata = json!({"name": name, "namespace": self.namespace});
+            let group = "rbac.authorization.k8s.io";
+            let role = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": metadata, "rules": rules(rights)});
+            self.cluster.apply(&role.to_string()).unwrap();
+        }
         let subject = format!("--serviceaccount={}:{name}", self.namespace);
         kubectl(&["create", "rolebinding", name, &format!("--role={name}"), &subject]);
+        kubectl(&[
+            "create",
+            "clusterrolebinding",
+            &everywhere,
+            &format!("--clusterrole={everywhere}"),
+            &subject,
+        ]);
         let token = kubectl(&["create", "token", name]);
         let mut config: Value = serde_json::from_str(
             &self.cluster.kubectl(&["config", "view", "--raw", "--output=json"]).unwrap(),
@@ -295,7 +315,7 @@ fn what_the_server_refuses_is_told_with_what_to_do() {
     let place = Place::new("refused", "");
     let manifest = task("manual", json!({}));
 
-    let reader = place.with_rules("reader", &["--verb=get,list", "--resource=jobs.batch"]);
+    let reader = place.with_rights("reader", &[["batch", "jobs", "get list"]], &[]);
     let ended = self::ended(place.start(&reader, &[], &manifest));
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     assert!(
@@ -340,9 +360,42 @@ fn what_the_server_refuses_is_told_with_what_to_do() {
     assert!(ended.stderr.contains("the API server cannot be reached"), "{}", ended.stderr);
 }
 
-/// K15: the chart's settings, where none are given.
+/// K15
 #[test]
-fn the_settings_are_the_charts() {
+fn the_rights_that_the_help_names_are_enough() {
+    let place = Place::new("rights", "");
+    let here = [
+        ["", "persistentvolumeclaims", "create get"],
+        ["batch", "jobs", "create get"],
+        ["batch", "cronjobs", "create patch"],
+        ["", "pods", "list"],
+        ["", "events", "list"],
+    ];
+    let kubeconfig = place.with_rights("spawner", &here, &[["", "persistentvolumes", "create"]]);
+    let spawn = |arguments: &[&str], stdin: &str| ended(place.start(&kubeconfig, arguments, stdin));
+    let tasks = [
+        task("once", json!({})),
+        task("reads", json!({"readOnly": true})),
+        task("nightly", json!({"trigger": "scheduled", "schedule": "0 3 * * *"})),
+        task("on-a-node", json!({"workspace": {"mode": "hostPath"}})),
+    ]
+    .concat();
+    for result in [["created", "created", "applied", "created"], ["existed", "existed", "applied", "existed"]]
+    {
+        let made = spawn(&[], &tasks);
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        assert!(made.lines.iter().map(|line| &line["result"]).eq(&result), "{:?}", made.lines);
+        let run = made.lines[0]["run"].as_str().unwrap();
+        let saved = spawn(&["--stage", "publish", "--run", run], "");
+        assert_eq!(saved.code, Some(0), "{}", saved.stderr);
+    }
+    let waited = spawn(&["--wait", "--wait-timeout", "1s"], &task("once", json!({})));
+    assert_eq!(waited.code, Some(3), "too long, and nothing is forbidden: {}", waited.stderr);
+}
+
+/// K15: the cluster's settings, where none are given.
+#[test]
+fn the_settings_are_the_clusters() {
     let place = Place::new("settings", "");
     let manifest = task("manual", json!({}));
     let without = |arguments: &[&str]| {
@@ -357,7 +410,7 @@ fn the_settings_are_the_charts() {
     let none = without(&[]);
     assert_eq!(none.code, Some(2));
     assert!(
-        none.stderr.contains("ConfigMap spawn-job in settings-") && none.stderr.contains("install the chart"),
+        none.stderr.contains("ConfigMap spawn-job in settings-") && none.stderr.contains("hint: make it"),
         "{}",
         none.stderr
     );
