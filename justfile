@@ -102,7 +102,7 @@ bench-start: release
     cd "${CARGO_TARGET_DIR:-target}/release"
     hyperfine --shell=none --warmup 10 --style basic true "./agent-home --version" "./agent-log --version" \
         "./branch-run --version" "./mcp-config --version" "./mint-gh-token --version" "./notify-discord --version" \
-        "./open-pr --version" "./preflight --version" "./spawn-job --version" "./agent-task --version"
+        "./open-pr --version" "./preflight --version" "./spawn-job --version" "./agent-task --version" "./reap-pvcs --version" "./egress-check --version"
 
 # How fast agent-log reads a transcript of so many MiB, redaction included, beside `jq -c .`.
 bench-log MIB="200": release
