@@ -90,11 +90,13 @@ pub fn triggered_run(agent: &str, task: &str, trigger: &str) -> String {
     format!("{agent}-{}", digest(&seed, 12))
 }
 
-/// The name of a task's CronJob, as `publisher-3fa9c10b`. At most 49 characters: Kubernetes allows 52, because it names
-/// the Jobs by it.
+/// The name of a task's CronJob, as `daily-post-3fa9c10b`: whatever else of the task changes, it stays, and so there is one. At most
+/// 49 characters: Kubernetes allows 52, because it names the Jobs by it.
 #[must_use]
-pub fn schedule(agent: &str, task: &str) -> String {
-    format!("{agent}-{}", digest(task, 8))
+pub fn schedule(task: &str) -> String {
+    // No character of an object's name takes more than a byte.
+    let readable: String = task.chars().take(40).map(|c| if c == '.' { '-' } else { c }).collect();
+    format!("{}-{}", readable.trim_end_matches('-'), digest(task, 8))
 }
 
 fn digest(seed: &str, digits: usize) -> String {
@@ -185,8 +187,8 @@ mod tests {
         let agent = "a".repeat(40);
         let run = triggered_run(&agent, "uid", "manual");
         assert!(claim(&run).len() <= 63);
-        let schedule = schedule(&agent, "uid");
-        assert!(schedule.len() <= 52);
+        let schedule = schedule(&"task.".repeat(50));
+        assert!(schedule.len() <= 49 && schedule.starts_with("task-task-"), "{schedule}");
         // What Kubernetes puts behind it: the minutes since 1970.
         let scheduled = format!("{schedule}-29404801");
         assert!(salvage_job(&scheduled).len() <= 63 && salvage_job(&run).len() <= 63);

@@ -11,10 +11,10 @@ use k8s_openapi::api::batch::v1::{
     PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    EmptyDirVolumeSource, EphemeralVolumeSource, HostPathVolumeSource, ObjectReference, PersistentVolume,
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate,
-    PersistentVolumeClaimVolumeSource, PersistentVolumeSpec, PodSpec, PodTemplateSpec, Volume,
-    VolumeResourceRequirements,
+    EmptyDirVolumeSource, EphemeralVolumeSource, HostPathVolumeSource, NodeSelector, NodeSelectorRequirement,
+    NodeSelectorTerm, ObjectReference, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PersistentVolumeClaimTemplate, PersistentVolumeClaimVolumeSource, PersistentVolumeSpec, PodSpec,
+    PodTemplateSpec, Volume, VolumeNodeAffinity, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource as _, ResourceExt as _};
@@ -158,7 +158,7 @@ pub fn plan(
             run.clone()
         }
         None => {
-            let name = names::schedule(&spec.agent, &seed(task, namespace));
+            let name = names::schedule(&task.name_any());
             objects.push(Object::CronJob(Box::new(marks.cron_job(name.clone(), job_spec))));
             name
         }
@@ -426,6 +426,7 @@ impl<'a> Workspace<'a> {
                 name: metadata.name.clone(),
                 ..ObjectReference::default()
             }),
+            node_affinity: self.nodes(),
             ..PersistentVolumeSpec::default()
         };
         let made = PersistentVolume {
@@ -436,6 +437,18 @@ impl<'a> Workspace<'a> {
         let mut bound = claim_spec(size, access_mode, Some(String::new()));
         bound.volume_name = Some(volume.to_owned());
         vec![Object::Volume(Box::new(made)), claim(metadata, bound)]
+    }
+
+    /// The nodes that runs may be on have the folder; the reaper leaves it to the one that is named.
+    fn nodes(&self) -> Option<VolumeNodeAffinity> {
+        let labels = self.settings.node_selector.iter().map(|(name, value)| NodeSelectorRequirement {
+            key: name.clone(),
+            operator: "In".to_owned(),
+            values: Some(vec![value.clone()]),
+        });
+        let term = NodeSelectorTerm { match_expressions: Some(labels.collect()), match_fields: None };
+        (!self.settings.node_selector.is_empty())
+            .then(|| VolumeNodeAffinity { required: Some(NodeSelector { node_selector_terms: vec![term] }) })
     }
 
     fn of_run(&self, run: &str) -> Volume {

@@ -339,6 +339,21 @@ fn in_mode_host_path_the_pair_is_bound_to_each_other() {
     assert_eq!(names(pod(&plan))[0], "prepare");
 }
 
+/// K4, K5: the reaper of another node leaves it alone.
+#[test]
+fn in_mode_host_path_the_volume_says_which_node_has_the_folder() {
+    let changes = || json!({"workspace": {"mode": "hostPath"}});
+    let affinity = |more: &str| {
+        let plan = planned(changes(), more);
+        let Object::Volume(volume) = &plan.objects[0] else { panic!("the volume is made first") };
+        serde_json::to_value(volume.spec.as_ref().unwrap().node_affinity.clone()).unwrap()
+    };
+    assert_eq!(affinity(""), json!(null));
+    let expression = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": ["one"]});
+    let terms = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}});
+    assert_eq!(affinity("nodeSelector: {kubernetes.io/hostname: one}"), terms);
+}
+
 /// K10
 #[test]
 fn a_schedule_becomes_a_cron_job_with_the_same_pod() {
