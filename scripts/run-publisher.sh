@@ -389,6 +389,12 @@ leave_message() {
     [[ -z ${PRESSRUN_TERMINATION_LOG:-} || ! -s $record ]] || agent-task brief <"$record" >"$PRESSRUN_TERMINATION_LOG"
 }
 
+# The kubelet takes a container of a sequence in which that happened for failed, whatever its exit code is, and where it is 0, the pod
+# neither goes on nor ends.
+ran_out_of_memory() {
+    grep -qs '^oom_kill [1-9]' /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control
+}
+
 main() {
     # No core dump of this shell, which has the credentials; the pieces see to theirs.
     ulimit -S -c 0
@@ -422,6 +428,9 @@ main() {
         agent)
             run_agent
             leave_message
+            [[ ${PRESSRUN_OUT_OF_MEMORY:-} != fail ]] || ! ran_out_of_memory ||
+                die 1 'a process of this container was killed because memory ran out; the work is recorded' \
+                    'publish it by spawn-job --stage publish, and give the task more memory'
             ;;
         publish) run_publish ;;
         salvage) run_salvage ;;

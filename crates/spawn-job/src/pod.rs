@@ -287,6 +287,10 @@ fn agent(around: &Surroundings<'_>, spec: &AgentTaskSpec, timeout: u32) -> Conta
     // The container forbids what the browser's own sandbox is made of, and is one itself.
     env.push(variable("PRESSRUN_BROWSER_SANDBOX", "off"));
     env.push(secret(&around.settings.secrets.agent, login(spec.runtime), false));
+    if !spec.read_only {
+        // Another step follows, which the kubelet would not start.
+        env.push(variable("PRESSRUN_OUT_OF_MEMORY", "fail"));
+    }
     if around.mirror.is_some() {
         mounted.push(VolumeMount { read_only: Some(true), ..mount("mirror", MIRROR) });
     }
