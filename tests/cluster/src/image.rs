@@ -77,7 +77,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// Writes it as an OCI image layout into a folder that is not there yet. Layers are linked where that is possible.
+    /// Writes it as an OCI image layout into a folder that is not there yet. Layers are symbolic links: a hard link would change the
+    /// layer's file, under the eyes of who packs it at the same time.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -86,8 +87,10 @@ impl Image {
         fs::create_dir_all(&blobs).with_context(|| format!("making {}", blobs.display()))?;
         for layer in &self.layers {
             let blob = blobs.join(&layer.digest);
-            if !blob.exists() && fs::hard_link(&layer.file, &blob).is_err() {
-                fs::copy(&layer.file, &blob).with_context(|| format!("copying {}", layer.file.display()))?;
+            if !blob.exists() {
+                let file = layer.file.canonicalize().with_context(|| layer.file.display().to_string())?;
+                std::os::unix::fs::symlink(file, &blob)
+                    .with_context(|| format!("linking {}", blob.display()))?;
             }
         }
         let identities: Vec<String> =

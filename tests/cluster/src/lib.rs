@@ -254,7 +254,7 @@ impl Cluster {
         let layout = tempfile::Builder::new().prefix("image-").tempdir_in(&own.state)?;
         image.write(layout.path())?;
         let mut tar = Command::new("tar")
-            .args(["--create", "--file=-", "--directory"])
+            .args(["--create", "--dereference", "--file=-", "--directory"])
             .arg(layout.path())
             .arg(".")
             .stdout(Stdio::piped())
