@@ -125,6 +125,10 @@ bench-reap:
 bench-spawn TASKS="1000" ROUNDS="3": release
     cargo run --quiet --release --locked -p spawn-job --example burst -- {{ TASKS }} {{ ROUNDS }}
 
+# From spawn-job to the agent's first request, on a node of the tests, in so many rounds.
+bench-pod ROUNDS="5": release
+    cargo run --quiet --release --locked -p pods --example start -- {{ ROUNDS }}
+
 [private]
 release:
     cargo build --quiet --release --locked --workspace --bins

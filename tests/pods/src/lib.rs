@@ -40,7 +40,7 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// The cluster with a node that has the image.
+/// The cluster with a node that has the image. It ends with the process.
 fn cluster() -> anyhow::Result<&'static Cluster> {
     static READY: OnceLock<Result<(), String>> = OnceLock::new();
     let cluster = Cluster::shared_with_node();
@@ -49,7 +49,11 @@ fn cluster() -> anyhow::Result<&'static Cluster> {
     Ok(cluster)
 }
 
-fn furnish(cluster: &Cluster) -> anyhow::Result<()> {
+/// Gives a cluster the image and the CRD.
+///
+/// # Errors
+/// A program is not built, or the cluster refuses something.
+pub fn furnish(cluster: &Cluster) -> anyhow::Result<()> {
     e2e::build();
     let pieces = [
         "agent-home",
@@ -70,16 +74,30 @@ fn furnish(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 impl Site {
-    /// A place where the model follows this script; `more` is added to the settings.
+    /// A place where the model follows this script; `more` is added to the settings, or takes their place.
     ///
     /// # Errors
     /// Something could not be set up.
-    pub fn new(purpose: &str, scenario: Scenario, more: &str) -> anyhow::Result<Self> {
-        let cluster = cluster()?;
+    pub fn new(purpose: &str, scenario: Scenario, more: Value) -> anyhow::Result<Self> {
+        Self::on(cluster()?, purpose, scenario, more)
+    }
+
+    /// [`Site::new`] on a cluster of its own, which is [furnished](furnish).
+    ///
+    /// # Errors
+    /// Something could not be set up.
+    pub fn on(
+        cluster: &'static Cluster,
+        purpose: &str,
+        scenario: Scenario,
+        more: Value,
+    ) -> anyhow::Result<Self> {
         let world = World::playing(scenario)?;
         let namespace = cluster.namespace(purpose)?;
-        let level = "pod-security.kubernetes.io/enforce=restricted";
-        cluster.kubectl(&["label", "namespace", &namespace, level])?;
+        // A folder of the node has to be given away by root.
+        let level = if more["workspace"]["mode"] == "hostPath" { "baseline" } else { "restricted" };
+        let level = format!("pod-security.kubernetes.io/enforce={level}");
+        cluster.kubectl(&["label", "namespace", &namespace, &level])?;
 
         let proxy = world.sandbox.proxy_url();
         let address = proxy.trim_start_matches("http://").parse::<std::net::SocketAddr>()?;
@@ -110,19 +128,28 @@ impl Site {
             cluster.apply(&object.to_string())?;
         }
         let folder = tempfile::tempdir()?;
-        let settings = json!({
+        let mut settings = json!({
             "image": IMAGE, "imagePullPolicy": "Never", "repository": e2e::REPOSITORY,
             "environment": environment, "certificateAuthority": {"configMap": "authority"},
         });
-        // YAML takes JSON's objects, one key behind the other.
-        let lines: Vec<String> = settings
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| format!("{key}: {value}"))
-            .collect();
-        std::fs::write(folder.path().join("settings.yaml"), format!("{}\n{more}", lines.join("\n")))?;
+        for (key, value) in more.as_object().into_iter().flatten() {
+            settings[key] = value.clone();
+        }
+        std::fs::write(folder.path().join("settings.yaml"), settings.to_string())?;
         Ok(Self { cluster, world, namespace, folder })
+    }
+
+    /// One of the programs that talk to the API server, with this cluster and its settings.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn program(&self, name: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(e2e::find_program(name)?);
+        command
+            .args(["--namespace", &self.namespace])
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .env("SPAWN_JOB_CONFIG", self.folder.path().join("settings.yaml"));
+        Ok(command)
     }
 
     /// `spawn-job` in the namespace, to its end.
@@ -130,11 +157,10 @@ impl Site {
     /// # Errors
     /// It prints something else than one report.
     pub fn spawn_job(&self, arguments: &[&str], stdin: &str) -> anyhow::Result<Ended> {
-        let mut child = Command::new(e2e::find_program("spawn-job")?)
-            .args(["--namespace", &self.namespace, "--wait-timeout", "15m"])
+        let mut child = self
+            .program("spawn-job")?
+            .args(["--wait-timeout", "15m"])
             .args(arguments)
-            .env("KUBECONFIG", self.cluster.kubeconfig())
-            .env("SPAWN_JOB_CONFIG", self.folder.path().join("settings.yaml"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
