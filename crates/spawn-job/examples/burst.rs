@@ -33,7 +33,11 @@ fn main() -> anyhow::Result<()> {
     let settings = folder.path().join("settings.yaml");
     std::fs::write(&settings, "image: pressrun.test/none:1\nrepository: octo/blog\n")?;
     let mut stderr = std::io::stderr();
-    writeln!(stderr, "{:>8} {:>16} {:>16} {:>8} {:>8}", "round", "floor tasks/s", "spawn-job", "ratio", "MiB")?;
+    writeln!(
+        stderr,
+        "{:>8} {:>16} {:>16} {:>8} {:>8}",
+        "round", "floor tasks/s", "spawn-job", "ratio", "MiB"
+    )?;
     for round in 1..=rounds {
         let floor = floor(&cluster, &program, &settings, tasks)?;
         let (ours, peak) = ours(&cluster, &program, &settings, tasks)?;

@@ -16,7 +16,7 @@ use std::time::Duration;
     after_help = "Rights, in the namespace:
   get the configmap spawn-job; create persistentvolumeclaims; create, get jobs
   for scheduled tasks: create, patch cronjobs
-  with --wait: list pods, and events, which say why a pod waits; with --follow also: get pods, pods/log
+  with --wait: list, watch jobs, pods; list events, which say why a pod waits; with --follow also: get pods/log
   with --stage publish: get persistentvolumeclaims; list pods
   and on the cluster, for mode hostPath: create persistentvolumes
 

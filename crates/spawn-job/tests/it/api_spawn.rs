@@ -366,9 +366,9 @@ fn the_rights_that_the_help_names_are_enough() {
     let place = Place::new("rights", "");
     let here = [
         ["", "persistentvolumeclaims", "create get"],
-        ["batch", "jobs", "create get"],
+        ["batch", "jobs", "create get list watch"],
         ["batch", "cronjobs", "create patch"],
-        ["", "pods", "list"],
+        ["", "pods", "list watch"],
         ["", "events", "list"],
     ];
     let kubeconfig = place.with_rights("spawner", &here, &[["", "persistentvolumes", "create"]]);
