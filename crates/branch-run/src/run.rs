@@ -25,7 +25,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// What is checked and made before anything happens.
 struct Plan {
@@ -104,8 +104,10 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
         record_file: args.record.as_deref().map(std::path::absolute).transpose()?,
         group: group.as_ref().map(|group| group.folder().to_owned()),
         unsettled: args.unsettled,
+        alive: SystemTime::now(),
     })
     .context(Fault::usage("nothing was begun"))?;
+    let pulse = lock.pulse()?;
     plan.workspace.enter(&branch).with_context(unmade)?;
     say(&format!("run {} on {branch}", plan.run));
 
@@ -179,6 +181,8 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
             {
                 say(&format!("stays on {branch}: {error:#}"));
             }
+            drop(pulse);
+            lock.leave_tree();
             if !kept.faults.is_empty() {
                 record.fail(Outcome::WorkspaceInvalid, Stage::COMMIT, kept.faults.join("; "));
             }

@@ -31,8 +31,11 @@ pub(crate) fn run(args: Salvage) -> anyhow::Result<Exit> {
     written?;
     if !killed.unsettled {
         lock.clear();
-    } else if killed.record_file != noted {
-        lock.note(&killed)?;
+    } else {
+        if killed.record_file != noted {
+            lock.note(&killed)?;
+        }
+        lock.leave_tree();
     }
     printed.map(|()| Exit::Done)
 }
@@ -71,10 +74,11 @@ fn here() -> anyhow::Result<Workspace> {
     Workspace::find(&std::env::current_dir().context(Fault::usage("the current directory is gone"))?)
 }
 
-/// Whether the work tree is as the run left it. Someone who went to another branch since has taken over: what lies there
-/// is theirs.
+/// Whether the work tree is as the run left it: on its branch, or where the agent went. Someone who went to another branch since has
+/// taken over: what lies there is theirs.
 pub(crate) fn is_pending(workspace: &Workspace, killed: &Holder) -> bool {
     killed.record.branch.as_ref().is_some_and(|branch| workspace.is_on(branch))
+        || workspace.head_moved_at().is_some_and(|at| killed.may_have_done(at))
 }
 
 /// For a new run, whose record goes to `next`: what was killed is salvaged, and how to publish it is said.
@@ -143,7 +147,8 @@ fn salvage(workspace: &Workspace, killed: &Holder) -> anyhow::Result<RunRecord> 
         }
         kept
     } else {
-        match workspace.look(&killed.start, &branch) {
+        let stood = workspace.head_when(|at| killed.may_have_done(at));
+        match workspace.look(&killed.start, &branch, stood) {
             Ok(kept) => kept,
             Err(error) => {
                 say(&format!("{error:#}"));

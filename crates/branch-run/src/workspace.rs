@@ -7,14 +7,15 @@ use agent_task::{RunRecord, names};
 use anyhow::{Context as _, bail, ensure};
 use git2::build::CheckoutBuilder;
 use git2::{
-    AttrCheckFlags, Commit, DiffFindOptions, DiffOptions, ErrorCode, IndexAddOption, Oid, Repository,
-    RepositoryState, Signature, StatusOptions,
+    AttrCheckFlags, Commit, DiffFindOptions, DiffOptions, ErrorCode, IndexAddOption, Oid, ReflogEntry,
+    Repository, RepositoryState, Signature, StatusOptions,
 };
 use jiff::Timestamp;
 use piece::Fault;
 use serde::{Deserialize, Serialize};
 use std::collections::{BinaryHeap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Who commits where git knows nobody.
 pub(crate) const NOBODY: (&str, &str) = ("pressrun", "pressrun@users.noreply.github.com");
@@ -193,6 +194,21 @@ impl Workspace {
         self.open().ok().and_then(on).unwrap_or(false)
     }
 
+    /// When HEAD was put where it is.
+    pub(crate) fn head_moved_at(&self) -> Option<SystemTime> {
+        self.git_dir.join("HEAD").metadata().and_then(|head| head.modified()).ok()
+    }
+
+    /// The commit that HEAD was at, the last time that is meant.
+    pub(crate) fn head_when(&self, meant: impl Fn(SystemTime) -> bool) -> Option<Oid> {
+        let log = self.open().ok()?.reflog("HEAD").ok()?;
+        let at = |entry: &ReflogEntry<'_>| {
+            let seconds = u64::try_from(entry.committer().when().seconds()).unwrap_or_default();
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+        };
+        log.iter().find(|entry| meant(at(entry))).map(|entry| entry.id_new())
+    }
+
     /// Whether git is configured with a name and mail here.
     pub(crate) fn has_identity(&self) -> bool {
         self.open().is_ok_and(|repository| repository.signature().is_ok())
@@ -222,15 +238,31 @@ impl Workspace {
         self.open()?.set_head(&reference).with_context(|| format!("switching to {branch}"))
     }
 
-    /// What the run's branch has, whatever lies in the work tree.
-    pub(crate) fn look(&self, start: &Start, branch: &str) -> anyhow::Result<Kept> {
+    /// What the run's branch has, and what the commit has that the command `stood` at, whatever lies in the work tree.
+    pub(crate) fn look(&self, start: &Start, branch: &str, stood: Option<Oid>) -> anyhow::Result<Kept> {
         let repository = self.open()?;
-        let head = repository
-            .find_reference(&format!("refs/heads/{branch}"))
+        let reference = format!("refs/heads/{branch}");
+        let tip = repository
+            .find_reference(&reference)
             .and_then(|branch| branch.peel_to_commit())
             .with_context(|| format!("looking at {branch}"))?
             .id();
-        kept(&repository, start, head, head, Vec::new())
+        // It may be gone, as what is on no branch is in time.
+        let work = stood.filter(|commit| repository.find_commit(*commit).is_ok()).unwrap_or(tip);
+        let mut faults = Vec::new();
+        let head = match settle(facts(&repository, false, work, tip)) {
+            Settlement::Advance => {
+                point(&repository, &reference, work, "branch-run: to where the work is")?;
+                work
+            }
+            Settlement::Stay => tip,
+            Settlement::Beside => {
+                let beside = make_beside(&repository, branch, work)?;
+                faults.push(left_elsewhere(branch, &beside));
+                tip
+            }
+        };
+        kept(&repository, start, branch, (head, head), faults)
     }
 
     /// Commits what the command left, and puts the run's branch where the work is.
@@ -265,12 +297,9 @@ impl Workspace {
             .ok()
             .and_then(|branch| branch.peel_to_commit().ok())
             .map(|c| c.id());
-        let holds = |one: Oid, other: Oid| descends(&repository, one, other);
         // A branch that was deleted or renamed had at least its first commit.
         let before = tip.unwrap_or(start.commit);
-        let facts =
-            Facts { on_branch, holds_branch: holds(work, before), held_by_branch: holds(before, work) };
-        let head = match settle(facts) {
+        let head = match settle(facts(&repository, on_branch, work, before)) {
             Settlement::Advance => {
                 point(&repository, &reference, work, "branch-run: to where the work is")?;
                 repository.set_head(&reference).context("switching to the run's branch")?;
@@ -285,41 +314,23 @@ impl Workspace {
                 before
             }
             Settlement::Beside => {
-                let beside = self.keep_beside(&repository, branch, work)?;
+                let beside = make_beside(&repository, branch, work)?;
+                repository
+                    .set_head(&format!("refs/heads/{beside}"))
+                    .with_context(|| format!("switching to {beside}"))?;
                 if tip.is_none() {
                     point(&repository, &reference, before, "branch-run: made again")?;
                 }
-                faults.push(format!(
-                    "HEAD was left elsewhere, with work that {branch} has not: it is kept in {beside}"
-                ));
+                faults.push(left_elsewhere(branch, &beside));
                 before
             }
         };
         if state != RepositoryState::Clean {
             repository.cleanup_state().context("ending what was in progress")?;
         }
-        if !holds(head, start.commit) {
-            faults.push(format!("{branch} no longer descends from {}, where it began", start.commit));
-        }
         put_back(&repository, start, head).context("putting back the branches that the command moved")?;
 
-        kept(&repository, start, head, work, faults)
-    }
-
-    fn keep_beside(&self, repository: &Repository, branch: &str, work: Oid) -> anyhow::Result<String> {
-        for attempt in 0..ATTEMPTS {
-            let name = match attempt {
-                0 => format!("{branch}-left"),
-                more => format!("{branch}-left-{}", more + 1),
-            };
-            if create(repository, &name, work)? {
-                repository
-                    .set_head(&format!("refs/heads/{name}"))
-                    .with_context(|| format!("switching to {name}"))?;
-                return Ok(name);
-            }
-        }
-        bail!("{ATTEMPTS} branches of this name exist")
+        kept(&repository, start, branch, (head, work), faults)
     }
 
     /// Goes back to where the run began, so that the next one begins there too. Nothing in the tree may be lost by it.
@@ -348,13 +359,42 @@ impl Workspace {
     }
 }
 
+fn facts(repository: &Repository, on_branch: bool, work: Oid, tip: Oid) -> Facts {
+    Facts {
+        on_branch,
+        holds_branch: descends(repository, work, tip),
+        held_by_branch: descends(repository, tip, work),
+    }
+}
+
+/// Makes a branch for work that the run's branch cannot take.
+fn make_beside(repository: &Repository, branch: &str, work: Oid) -> anyhow::Result<String> {
+    for attempt in 0..ATTEMPTS {
+        let name = match attempt {
+            0 => format!("{branch}-left"),
+            more => format!("{branch}-left-{}", more + 1),
+        };
+        if create(repository, &name, work)? {
+            return Ok(name);
+        }
+    }
+    bail!("{ATTEMPTS} branches of this name exist")
+}
+
+fn left_elsewhere(branch: &str, beside: &str) -> String {
+    format!("HEAD was left elsewhere, with work that {branch} has not: it is kept in {beside}")
+}
+
 fn kept(
     repository: &Repository,
     start: &Start,
-    head: Oid,
-    at: Oid,
-    faults: Vec<String>,
+    branch: &str,
+    (head, at): (Oid, Oid),
+    mut faults: Vec<String>,
 ) -> anyhow::Result<Kept> {
+    if !descends(repository, head, start.commit) {
+        faults.push(format!("{branch} no longer descends from {}, where it began", start.commit));
+    }
     let (files, files_changed) = changed_files(repository, start.commit, head)?;
     Ok(Kept {
         head: head.to_string(),

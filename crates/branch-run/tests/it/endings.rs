@@ -154,6 +154,70 @@ fn what_was_killed_is_salvaged() {
     assert_eq!(processes_with("sleep 86406"), [""; 0]);
 }
 
+/// P2, P9: the agent was elsewhere when its run was killed, with something committed and something not.
+#[test]
+fn what_was_killed_elsewhere_is_salvaged() {
+    let commit = "echo a >committed; git add committed; git commit --quiet --message=One";
+    for (number, go) in
+        ["git switch -qc elsewhere", "git switch -q --detach", "git switch -q main"].iter().enumerate()
+    {
+        let place = Place::new();
+        let branch = format!("agent/away-{number}");
+        let script = format!("{go} && {{ {commit}; }} && echo x >left; echo ready; sleep 86411");
+        let run = started(&mut place.run_with(&["--branch", &branch], &script), "ready");
+        signal(&run.0, "KILL");
+        finished_although_open(run);
+        assert_ne!(place.branch(), branch, "{go}");
+        assert_eq!(place.run(&["--dry-run"], "true").code, Some(0), "it would be no obstacle");
+        let record = step(&place, &["salvage"], None).record();
+        assert_eq!(
+            (record.outcome, record.commits, record.unfinished),
+            (Outcome::Interrupted, 2, true),
+            "{go}"
+        );
+        assert_eq!(place.git(["show", &format!("{branch}:committed")]), "a");
+        assert_eq!(place.git(["show", &format!("{branch}:left")]), "x");
+        assert_eq!((place.branch().as_str(), place.is_clean()), ("main", true), "{go}");
+        assert_eq!(place.git(["rev-parse", "main"]), record.base_commit.unwrap(), "{go}");
+    }
+    assert_eq!(processes_with("sleep 86411"), [""; 0]);
+}
+
+/// P2, P9: what was committed is the run's, wherever it is. What lies in the tree is not: somebody else has taken over.
+#[test]
+fn who_takes_over_after_a_kill_keeps_what_is_theirs() {
+    let place = Place::new();
+    let script = "git switch -qc elsewhere; echo a >committed; git add --all; git commit --quiet --message=One; \
+        echo ready; sleep 86412";
+    let run = started(&mut place.run_with(&["--branch", "agent/taken-over"], script), "ready");
+    signal(&run.0, "KILL");
+    finished_although_open(run);
+    // As quick as the next signs of life would have come nobody is.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    place.git(["switch", "--quiet", "main"]);
+    std::fs::write(place.work().join("mine"), "mine").unwrap();
+    let record = step(&place, &["salvage"], None).record();
+    assert_eq!((record.outcome, record.commits, record.files.len()), (Outcome::Interrupted, 1, 1));
+    assert_eq!(place.git(["show", "agent/taken-over:committed"]), "a");
+    assert_eq!((place.branch().as_str(), place.git(["status", "--short"]).as_str()), ("main", "?? mine"));
+    assert_eq!(processes_with("sleep 86412"), [""; 0]);
+}
+
+/// P2, P9: a run that has ended in order has left the tree, whatever becomes of its record.
+#[test]
+fn what_lies_in_the_tree_after_a_run_is_not_the_runs() {
+    let place = Place::new();
+    let record = place.path("record.json");
+    let options = ["--branch", "agent/over", "--unsettled", "--record", record.to_str().unwrap()];
+    assert_eq!(place.run(&options, "touch a").record().commits, 1);
+    for _ in 0..2 {
+        std::fs::remove_file(&record).unwrap();
+        std::fs::write(place.work().join("mine"), "mine").unwrap();
+        assert_eq!(step(&place, &["salvage"], None).record().commits, 1);
+        assert_eq!((place.branch().as_str(), place.git(["status", "--short"]).as_str()), ("main", "?? mine"));
+    }
+}
+
 fn step(place: &Place, arguments: &[&str], record: Option<&std::path::Path>) -> Ran {
     let mut command = place.program();
     command.args(arguments);

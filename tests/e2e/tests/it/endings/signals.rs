@@ -84,20 +84,26 @@ fn a_run_whose_guard_is_killed_is_salvaged_and_told() -> anyhow::Result<()> {
     assert_ended(&world, &ended, Expected { error: "killed", ..INTERRUPTED })
 }
 
-/// P2, P8, P9: all of the run is killed at once, as with its machine. The next run in the clone ends what is left of it, keeps
-/// and publishes what was done, tells of it, and goes about its own work.
-#[test]
-fn a_run_that_is_killed_loses_nothing_when_another_is_started() -> anyhow::Result<()> {
-    let command = "echo $PRESSRUN_PID >\"$HOME/../at-work\"; sleep 600";
-    let world = world([writes_the_note(), runs(command), is_done()])?;
+/// Runs the writer, and kills the script and the agent's guard when the agent tells the guard's process id.
+fn killed_at_once(world: &World) -> anyhow::Result<()> {
     let pipe = world.pipe("at-work")?;
-    let mut child = run(&world, &["--allowed-tools", "Write,Bash"])?.spawn()?;
+    let mut child = run(world, &["--allowed-tools", "Write,Bash"])?.spawn()?;
     let guard = heard(&pipe)?.trim().parse()?;
     // As if at once: neither is there to see the other's end.
     send("STOP", child.id())?;
     send("KILL", guard)?;
     child.kill()?;
     child.wait()?;
+    Ok(())
+}
+
+/// P2, P8, P9: all of the run is killed at once, as with its machine. The next run in the clone ends what is left of it, keeps
+/// and publishes what was done, tells of it, and goes about its own work.
+#[test]
+fn a_run_that_is_killed_loses_nothing_when_another_is_started() -> anyhow::Result<()> {
+    let command = "echo $PRESSRUN_PID >\"$HOME/../at-work\"; sleep 600";
+    let world = world([writes_the_note(), runs(command), is_done()])?;
+    killed_at_once(&world)?;
     let killed = world.git(&world.clone_path(), &["branch", "--show-current"])?;
     assert!(killed.starts_with("agent/writer-"), "{killed}");
 
@@ -116,6 +122,17 @@ fn a_run_that_is_killed_loses_nothing_when_another_is_started() -> anyhow::Resul
     assert_eq!(world.processes(), Vec::<String>::new());
     assert_eq!(world.sandbox.violations(), Vec::<String>::new());
     Ok(())
+}
+
+/// P2, P9: all of the run is killed while the agent is on a branch of its own, with its work committed there.
+#[test]
+fn a_run_that_is_killed_elsewhere_is_published_as_any_other() -> anyhow::Result<()> {
+    let command = "git switch -qc elsewhere && git add -A && git commit -qm 'Add a note' && \
+                   echo $PRESSRUN_PID >\"$HOME/../at-work\"; sleep 600";
+    let world = world([writes_the_note(), runs(command), is_done()])?;
+    killed_at_once(&world)?;
+    assert_eq!(world.git(&world.clone_path(), &["branch", "--show-current"])?, "elsewhere");
+    assert_ended(&world, &published_again(&world)?, Expected { error: "killed", ..INTERRUPTED })
 }
 
 /// P9: nobody is left to publish what the agent does, so it ends, in order; the next run publishes it.
