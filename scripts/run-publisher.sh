@@ -246,6 +246,7 @@ run_agent() {
     rm -f "$record"
     if [[ -n $interrupted ]]; then
         not_begun 'the run was ended by a signal'
+        read_record
         return
     fi
     local code=0
@@ -256,10 +257,16 @@ run_agent() {
         branch-run salvage --record "$record" || not_begun 'branch-run was killed before the agent began'
     fi
     forget_sessions
-    if jq -e '.outcome == "mcp-failed" and .stage == "mcp-start"' "$record" >/dev/null; then
-        explain_servers
-    fi
+    read_record
+    [[ $outcome/$failed_in != mcp-failed/mcp-start ]] || explain_servers
     return "$code"
+}
+
+# What is decided by here of the agent stage's record, where there is one. What the pieces change of it, their exit codes say too.
+read_record() {
+    outcome='' commits=0 failed_in=''
+    [[ ! -s $record ]] || IFS=$'\t' read -r outcome commits failed_in \
+        < <(jq -r '[.outcome, ((.commits | numbers) // 0), .stage] | @tsv' "$record") || :
 }
 
 # What the agent CLI keeps for itself ends with the run: unlike the transcript it has every secret that a tool has shown.
@@ -277,7 +284,8 @@ not_begun() {
 run_salvage() {
     local reason=${PRESSRUN_REASON:-the run was killed}
     topic=${PRESSRUN_TASK:-a run that was killed}
-    if [[ -s $record ]] && ! jq -e '.outcome == "commit-failed"' "$record" >/dev/null; then
+    read_record
+    if [[ -n $outcome && $outcome != commit-failed ]]; then
         say 'there is a record: the agent stage has ended'
     elif ! git rev-parse --git-dir >/dev/null 2>&1; then
         not_begun "$reason" checkout
@@ -340,19 +348,20 @@ recover() {
 run_publish() {
     # The folder is the agent's to write: a link in it could lead to a credential of this stage.
     [[ ! -L $record ]] || die 2 "the run record $record is a link" 'look at the folder by hand'
+    [[ $stage == all ]] || read_record
     # What the agent stage could not do: it was killed, or had no room.
-    if [[ $stage == publish ]] && { [[ ! -s $record ]] || jq -e '.outcome == "commit-failed"' "$record" >/dev/null; }; then
+    if [[ $stage == publish && (-z $outcome || $outcome == commit-failed) ]]; then
         branch-run salvage --record "$record" >/dev/null || say 'nothing was salvaged'
+        read_record
     fi
-    [[ -s $record && -f $record ]] ||
+    [[ -n $outcome ]] ||
         die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
     forget_sessions
     rm -f "$run_dir/published.json" "$run_dir/published.json.next"
     # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
     cp "$record" "$run_dir/published.json"
     record=$run_dir/published.json
-    local code=0 told=1 commits why=(--outcome token-failed --error-file "$run_dir/token.log")
-    commits=$(jq '.commits | numbers' "$record")
+    local code=0 told=1 why=(--outcome token-failed --error-file "$run_dir/token.log")
     if ((commits > 0)); then
         if logged token mint; then
             step push push-failed branch-run push --repo "$repo" "${push_args[@]}" &&
@@ -375,10 +384,8 @@ run_publish() {
     ((! told)) || branch-run settle <"$record" || say 'what is left of the run in its clone stays'
     print_record
     leave_message
-    ((code == 0)) && succeeded
+    ((code == 0)) && [[ $outcome == success ]]
 }
-
-succeeded() { jq -e '.outcome == "success"' "$record" >/dev/null; }
 
 print_record() {
     if [[ -t 1 ]]; then jq . "$record"; else cat "$record"; fi
@@ -436,7 +443,7 @@ main() {
         salvage) run_salvage ;;
         agent_only)
             run_agent
-            succeeded
+            [[ $outcome == success ]]
             ;;
         all)
             ((dry_run)) || recover
