@@ -46,14 +46,9 @@ impl Transcript {
     }
 }
 
-/// A private key of more bytes is not waited for to end.
-const KEY_MAX: usize = 16 * 1024;
-
 /// Text for people: goes to stderr and to the transcript, line by line.
 pub(crate) struct Text {
     redaction: Stream<'static>,
-    /// The bytes of a private key whose last line has not come: it is one secret over many lines.
-    in_key: Option<usize>,
     transcript: Option<Transcript>,
     tail: Vec<u8>,
     clean: Vec<u8>,
@@ -61,7 +56,7 @@ pub(crate) struct Text {
 
 impl Text {
     pub(crate) fn new(redactor: &'static Redactor, transcript: Option<Transcript>) -> Self {
-        Self { redaction: redactor.stream(), in_key: None, transcript, tail: Vec::new(), clean: Vec::new() }
+        Self { redaction: redactor.stream(), transcript, tail: Vec::new(), clean: Vec::new() }
     }
 
     /// Lets out what was held back, and gives the end of it all.
@@ -85,19 +80,7 @@ impl Text {
 
 impl Sink for Text {
     fn take(&mut self, piece: &[u8]) {
-        for line in piece.split_inclusive(|&byte| byte == b'\n') {
-            self.redaction.push(line, &mut self.clean);
-            let has = |marker: &[u8]| line.windows(marker.len()).any(|part| part == marker);
-            let length = self.in_key.map_or(0, |length| length + line.len());
-            self.in_key = match (has(b"-----END "), self.in_key.is_some() || has(b"-----BEGIN ")) {
-                (false, true) if length < KEY_MAX => Some(length),
-                _ => None,
-            };
-            // At the end of a line nothing need be held back: people are watching.
-            if self.in_key.is_none() && line.ends_with(b"\n") {
-                self.redaction.finish(&mut self.clean);
-            }
-        }
+        self.redaction.push_lines(piece, &mut self.clean);
         self.let_out();
     }
 }

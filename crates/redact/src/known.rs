@@ -61,12 +61,8 @@ impl Needle {
         (0..self.bytes.len()).step_by(step)
     }
 
-    /// The occurrence that has the needle's gram at `offset` in the text at `at`.
-    fn around(&self, text: &[u8], at: usize, offset: usize) -> Option<Range<usize>> {
-        if !self.broken {
-            let start = at.checked_sub(offset)?;
-            return text[start..].starts_with(&self.bytes).then(|| start..start + self.bytes.len());
-        }
+    /// How far it can be followed back, over line ends, from `offset` in the text at `at`: to where in the text, and in the needle.
+    fn back(&self, text: &[u8], at: usize, offset: usize) -> (usize, usize) {
         let (mut start, mut first) = (at, offset);
         while first > 0 {
             let before = &text[..start];
@@ -77,6 +73,24 @@ impl Needle {
             }
             (start, first) = (line.len() - 1, first - 1);
         }
+        (start, first)
+    }
+
+    /// Where an occurrence begins that the text, which ends with a line, has no more of than `GRAM` bytes or more of its beginning.
+    fn begun(&self, text: &[u8]) -> Option<usize> {
+        let at = text.len().checked_sub(GRAM)?;
+        let offsets = self.bytes.windows(GRAM).enumerate().filter(|(_, gram)| *gram == &text[at..]);
+        let starts = offsets.map(|(offset, _)| self.back(text, at, offset));
+        starts.filter(|(_, first)| *first == 0).map(|(start, _)| start).min()
+    }
+
+    /// The occurrence that has the needle's gram at `offset` in the text at `at`.
+    fn around(&self, text: &[u8], at: usize, offset: usize) -> Option<Range<usize>> {
+        if !self.broken {
+            let start = at.checked_sub(offset)?;
+            return text[start..].starts_with(&self.bytes).then(|| start..start + self.bytes.len());
+        }
+        let (start, first) = self.back(text, at, offset);
         let (mut end, mut last) = (at + GRAM, offset + GRAM);
         while let Some(byte) = self.bytes.get(last) {
             let rest = &text[end..];
@@ -165,6 +179,13 @@ impl Known {
             }
             position += self.step;
         }
+    }
+
+    /// Where in this text, which ends with a line end, base64 begins that may go on in the next line.
+    pub(crate) fn begun(&self, text: &[u8]) -> Option<usize> {
+        let line = text.strip_suffix(b"\n")?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.needles.iter().filter(|needle| needle.broken).filter_map(|needle| needle.begun(line)).min()
     }
 
     #[cold]

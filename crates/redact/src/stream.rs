@@ -56,8 +56,8 @@ impl<'r> Stream<'r> {
         }
     }
 
-    /// As [`Stream::push`], and lets lines out as soon as they are complete: for text that somebody watches. A secret
-    /// that spans lines is found if it is a private key, or if each of its lines is long enough to be one.
+    /// As [`Stream::push`], and lets lines out as soon as they are complete: for text that somebody watches. Held back is a line that
+    /// may be part of a secret: of a private key, or of a known value's base64.
     pub fn push_lines(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         self.push(piece, out);
         if piece.contains(&b'\n') {
@@ -80,6 +80,12 @@ impl<'r> Stream<'r> {
             Until::Line => memchr::memrchr(b'\n', text).map_or(0, |line_end| line_end + 1).max(self.done),
             Until::LookAhead => length.saturating_sub(self.redactor.look_ahead()),
         };
+        if until == Until::Line
+            && let Some(start) = self.redactor.known.begun(&text[..limit])
+            && length - start < LONGEST_HELD
+        {
+            limit = start.max(self.done);
+        }
         // An escaped solidus at the very end may go on in the next piece.
         let goes_on = |end: usize| !last && end + 2 > length;
         let mut at = self.done;

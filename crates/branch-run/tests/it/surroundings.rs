@@ -150,6 +150,33 @@ fn events_go_to_stdout_and_the_transcript_redacted() {
     assert_eq!((report.turns, report.result.as_deref()), (3, Some("Done")));
 }
 
+/// P6: as `base64` prints it, in lines of which none has the whole.
+#[test]
+fn base64_in_lines_is_redacted_on_stderr_and_in_the_transcript() {
+    let place = Place::new();
+    let transcript = place.path("transcript");
+    let secret = "correct-horse-battery-staple-".repeat(4);
+    let script = format!("printf %s 'the login of today {secret}' | base64");
+    let printed = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
+    let options = ["--transcript", transcript.to_str().unwrap()];
+    let output = place
+        .run_with(
+            &options,
+            &format!("{script} | while read -r line; do echo $line | tee /dev/stderr; done; echo done"),
+        )
+        .env("MY_PASSWORD", &secret)
+        .output()
+        .unwrap();
+    let ran = Ran::of(output);
+    let kept = std::fs::read_to_string(&transcript).unwrap();
+    assert!(kept.contains("[redacted:MY_PASSWORD]") && kept.ends_with("done\n"), "{kept}");
+    // The first line's end, a line, and a rest.
+    for line in String::from_utf8(printed).unwrap().lines() {
+        let end = &line[line.len().saturating_sub(40)..];
+        assert!(!kept.contains(end) && !ran.stderr.contains(end), "{end} in {kept}{}", ran.stderr);
+    }
+}
+
 /// P6
 #[test]
 fn text_of_a_plain_command_is_live_on_stderr() {

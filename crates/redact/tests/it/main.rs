@@ -128,3 +128,39 @@ fn a_watched_stream_lets_lines_out_at_once_and_holds_a_key_until_its_end() {
     assert_eq!(let_out(&format!("a key\n{head}\n")), "a key\n");
     assert_eq!(let_out(&format!("{rest}\nlast\n")), "[redacted:private-key]\nlast\n");
 }
+
+/// P6: base64 that is broken anywhere, line by line as it is watched, short values and long ones.
+#[test]
+fn a_watched_stream_lets_no_part_of_base64_out_that_goes_on_in_the_next_line() {
+    use base64::Engine as _;
+    for length in [30, 108, 400] {
+        let secret: String = ('!'..='~').cycle().step_by(7).take(length).collect();
+        let redactor = Redactor::new([("S", &Secret::new(secret.clone()))]);
+        for (width, before) in
+            [20, 64, 76].into_iter().flat_map(|width| (0..80).step_by(3).map(move |before| (width, before)))
+        {
+            let encoded =
+                base64::engine::general_purpose::STANDARD.encode(format!("{}{secret}", "-".repeat(before)));
+            let mut stream = redactor.stream();
+            let mut out = Vec::new();
+            let mut let_out = |piece: &[u8]| {
+                stream.push_lines(piece, &mut out);
+                out.len()
+            };
+            assert_eq!(let_out(b"first line\n"), 11);
+            for line in encoded.as_bytes().chunks(width) {
+                let_out(line);
+                let_out(b"\n");
+            }
+            let_out(b"last line\n");
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains("[redacted:S]") && out.ends_with("\nlast line\n"), "{out}");
+            // The first of its own characters, and the last, are half a neighbour's.
+            let own = &encoded[(before * 8).div_ceil(6)..(before + length) * 8 / 6];
+            let told: String = out.lines().collect();
+            let fragment =
+                own.as_bytes().windows(8).find(|part| told.contains(std::str::from_utf8(part).unwrap()));
+            assert_eq!(fragment, None, "{length} bytes after {before} in lines of {width}: {out}");
+        }
+    }
+}
