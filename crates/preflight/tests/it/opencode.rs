@@ -1,5 +1,6 @@
 //! The other runtime: the same checks, with the real `opencode`.
 
+use crate::success::nothing_is_left;
 use crate::{Ended, look, preflight, scenario, world};
 use e2e::World;
 use sandbox::{Failing, Fault, How, Service};
@@ -52,10 +53,7 @@ fn where_all_is_well_every_check_says_so_and_nothing_is_left() {
     let [asked] = requests.as_slice() else { panic!("asked once, not {} times", requests.len()) };
     assert_eq!(asked.header("x-api-key"), Some(world.sandbox.model().token().as_str()));
     assert!(asked.body.len() < 4000, "it costs a few hundred tokens, not {} bytes", asked.body.len());
-    let home = std::fs::read_dir(world.path("home")).unwrap();
-    let home: Vec<_> = home.map(|entry| entry.unwrap().file_name()).collect();
-    assert!(home.iter().all(|name| name == ".cache"), "Node may keep what it compiled: {home:?}");
-    assert_eq!(std::fs::read_dir(world.path("home/.cache")).map_or(0, Iterator::count), 0);
+    nothing_is_left(&world);
     assert_eq!(world.processes(), Vec::<String>::new());
 }
 
