@@ -3,35 +3,21 @@
 /// One line of at most `most` bytes: white space is made single, and what a terminal would act on is left out.
 #[must_use]
 pub fn line(text: &str, most: usize) -> String {
-    let mut out = String::new();
-    // What does not fit is not looked at, however long it is; white space may shrink.
-    for word in text.split_whitespace() {
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        out.extend(word.chars().take(most).filter(|c| is_printed(*c)));
-        if out.len() > most {
-            break;
-        }
-    }
-    shorten(out, most)
+    // What does not fit is not looked at, however long it is; white space and escapes shrink.
+    let begin: String = text.trim_start().chars().take(4 * most + 1).collect();
+    shorten(message_text::one_line(&plain(&begin)), most)
 }
 
 /// Lines of at most `most` bytes in all, without what a terminal would act on.
 #[must_use]
 pub fn block(text: &str, most: usize) -> String {
-    let kept = text.trim().chars().take(most + 1).filter(|c| *c == '\n' || is_printed(*c));
-    shorten(kept.collect(), most)
+    let kept: String = text.trim().chars().take(most + 1).collect();
+    shorten(plain(&kept).replace('\t', " "), most)
 }
 
-/// Neither a control nor a direction mark: those rewrite what stands on the screen, or how it reads.
-fn is_printed(c: char) -> bool {
-    !c.is_control()
-        && !matches!(
-            c,
-            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-        )
+/// Without what joins characters, too: a terminal counts columns.
+fn plain(text: &str) -> String {
+    message_text::printable(text).replace(['\u{200c}', '\u{200d}'], "")
 }
 
 fn shorten(mut text: String, most: usize) -> String {
@@ -53,8 +39,8 @@ mod tests {
     /// P6
     #[test]
     fn nothing_that_a_terminal_acts_on_is_left() {
-        assert_eq!(line("a\x1b[2J\x07b\u{9b}c\u{202e}d\u{2066}e\r\n\tf", 100), "a[2Jbcde f");
-        assert_eq!(block("a\x1b]0;x\x07\nb\r\n", 100), "a]0;x\nb");
+        assert_eq!(line("a\x1b[2J\x07b\u{9b}c\u{202e}d\u{2066}e\r\n\tf", 100), "abcde f");
+        assert_eq!(block("a\x1b]0;x\x07\nb\tc\r\n", 100), "a\nb c");
     }
 
     #[test]

@@ -73,13 +73,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             // Whether its program is there shows when the server is started.
             let judge = Judge { allow_fetch: asked.allow_fetch, programs: false };
             let found = rules::problems(&config, &machine, judge, &redactor);
-            problem::settle(problems.into_iter().chain(found).collect())?;
+            problem::settle(problems.into_iter().chain(found).collect(), &redactor)?;
             check::run(config, &asked, &machine, &redactor)
         }
         Some(args::Command::Env) => {
             let (config, problems) = configuration_on_stdin("mcp-config --agent publisher | mcp-config env")?;
-            problem::settle(problems)?;
-            output::line(&Environment { kind: "McpEnvironment", variables: rules::variables(&config) })?;
+            let variables = rules::variables(&config);
+            problem::settle(problems, &Redactor::from_env(&names(&variables)))?;
+            output::line(&Environment { kind: "McpEnvironment", variables })?;
             Ok(Exit::Done)
         }
     }
@@ -164,8 +165,9 @@ fn configuration(
     let servers = overlay::merge(servers, overlay, &mut problems);
     let (mut config, shape) = config::read(&json!({"mcpServers": servers}));
     problems.extend(shape);
-    problems.extend(rules::problems(&config, machine, judge, &redactor(&config)));
-    problem::settle(problems)?;
+    let redactor = redactor(&config);
+    problems.extend(rules::problems(&config, machine, judge, &redactor));
+    problem::settle(problems, &redactor)?;
     rules::resolve(&mut config, machine);
     Ok(config)
 }

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration: all of it at once, each with the place where a person mends it.
 
 use piece::Fault;
+use redact::Redactor;
 use std::fmt::{self, Write as _};
 
 /// One thing that is wrong.
@@ -38,11 +39,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Nothing wrong, or one fault that lists every problem, each once and on a line of its own.
+/// Nothing wrong, or one fault that lists every problem, each once and on a line of its own. A name may hold a secret that was
+/// pasted in the wrong place.
 ///
 /// # Errors
 /// A usage fault.
-pub(crate) fn settle(mut problems: Vec<Problem>) -> Result<(), Fault> {
+pub(crate) fn settle(mut problems: Vec<Problem>, redactor: &Redactor) -> Result<(), Fault> {
     problems.sort();
     problems.dedup();
     let mut text = match problems.len() {
@@ -54,12 +56,13 @@ pub(crate) fn settle(mut problems: Vec<Problem>) -> Result<(), Fault> {
         // Writing to a string does not fail.
         let _ = write!(text, "\n  {problem}");
     }
-    Err(Fault::usage(text))
+    Err(Fault::usage(redactor.redact_text(&text).into_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agent_task::Secret;
 
     #[test]
     fn every_problem_is_told_once_with_its_place() {
@@ -68,12 +71,16 @@ mod tests {
             Problem::of("web", "url", "missing"),
             Problem::around("mcpServer", "unknown"),
             Problem::of("web", "", "is a list"),
+            Problem::of("web", "hunter2-hunter2", "unknown"),
         ];
+        let secret = Secret::new("hunter2-hunter2");
+        let redactor = Redactor::new([("PASSWORD", &secret)]);
         assert_eq!(
-            settle(problems).unwrap_err().message(),
-            "the MCP configuration cannot be used, for 3 reasons:\n  field 'mcpServer': unknown\n  \
-             server 'web': is a list\n  server 'web', field 'url': missing"
+            settle(problems, &redactor).unwrap_err().message(),
+            "the MCP configuration cannot be used, for 4 reasons:\n  field 'mcpServer': unknown\n  \
+             server 'web': is a list\n  server 'web', field '[redacted:PASSWORD]': unknown\n  \
+             server 'web', field 'url': missing"
         );
-        assert!(settle(Vec::new()).is_ok());
+        assert!(settle(Vec::new(), &redactor).is_ok());
     }
 }

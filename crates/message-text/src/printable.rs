@@ -1,7 +1,7 @@
 //! What is left of a text when nothing in it can act on a terminal, or show it in an order in which it was not written.
 
 /// Drops terminal escape sequences, control characters except line feed and tab, and the characters that change the
-/// direction of writing (with which a text reads differently from what it is). Every kind of line end becomes `\n`.
+/// direction of writing (with which a text reads differently from what it is) or that nobody sees. Every kind of line end becomes `\n`.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -12,7 +12,7 @@ pub fn printable(text: &str) -> String {
             '\r' if characters.peek() == Some(&'\n') => {}
             '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => shown.push('\n'),
             '\n' | '\t' => shown.push(character),
-            _ if character.is_control() || is_direction(character) => {}
+            _ if character.is_control() || is_unseen(character) => {}
             _ => shown.push(character),
         }
     }
@@ -56,10 +56,12 @@ fn skip_escape_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>
     }
 }
 
-/// The explicit directional formatting characters of Unicode Annex 9, and the byte order mark.
-fn is_direction(character: char) -> bool {
+/// The explicit directional formatting characters of Unicode Annex 9, the byte order mark, and what is shown as nothing at all, tags
+/// among it. What joins characters is needed by scripts and by emoji.
+fn is_unseen(character: char) -> bool {
     matches!(character,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

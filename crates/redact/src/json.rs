@@ -1,9 +1,12 @@
 //! What keeps JSON whole when a part of it is replaced.
 
-use crate::Redactor;
+use crate::{Redactor, unseen};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::ops::Range;
+
+/// What is left of a document that cannot be mended.
+const NOTHING: &[u8] = br#"{"redacted":true}"#;
 
 pub(crate) fn looks_like_json(line: &[u8]) -> bool {
     matches!(line.trim_ascii_start().first(), Some(b'{' | b'[' | b'"'))
@@ -56,8 +59,19 @@ pub(crate) fn redacted(line: &[u8], redactor: &Redactor) -> Vec<u8> {
     match rebuilt {
         Ok(text) if redactor.find(&text).is_empty() => text,
         // Too deep to be rebuilt, or the secret is made of the syntax itself.
-        _ => br#"{"redacted":true}"#.to_vec(),
+        _ => NOTHING.to_vec(),
     }
+}
+
+/// The document, where what is shown of its strings has secrets that the strings have not.
+pub(crate) fn brought_together(line: &[u8], redactor: &Redactor) -> Option<Vec<u8>> {
+    let Ok(document) = serde_json::from_slice::<Value>(line) else {
+        // Halves of characters, or too deep.
+        let shown = unseen::shown(&unseen::unescaped(&String::from_utf8_lossy(line)));
+        return (!redactor.find(shown.as_bytes()).is_empty()).then(|| NOTHING.to_vec());
+    };
+    let again = value(document.clone(), redactor);
+    (again != document).then(|| serde_json::to_vec(&again).unwrap_or_else(|_| NOTHING.to_vec()))
 }
 
 /// The document, its strings redacted. Names and numbers stay: of a record they are no secrets.

@@ -16,7 +16,8 @@
 //! );
 //! ```
 //!
-//! What was JSON stays JSON. A clean line is given back as it is, without an allocation. It never finds values of fewer
+//! What was JSON stays JSON. A secret that is only kept apart by what nobody is shown, as the colours of `grep`, is found; then those
+//! are gone too. A clean line is given back as it is, without an allocation. It never finds values of fewer
 //! than eight bytes, nor a secret that was taken apart, compressed or encrypted: redaction is the last line of
 //! defence, not the first.
 
@@ -26,6 +27,7 @@ mod known;
 mod patterns;
 mod search;
 mod stream;
+mod unseen;
 
 pub use search::{Leak, Search};
 pub use stream::Stream;
@@ -115,14 +117,37 @@ impl Redactor {
     #[must_use]
     pub fn redact_line<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
         let found = self.find(line);
-        if found.is_empty() {
-            return Cow::Borrowed(line);
+        let redacted = match found.is_empty() {
+            true => Cow::Borrowed(line),
+            false => Cow::Owned(self.replaced_in_line(line, &found)),
+        };
+        if !unseen::has_unseen(&redacted) {
+            return redacted;
         }
-        let redacted = replaced(line, &found);
+        match self.brought_together(&redacted) {
+            Some(line) => Cow::Owned(line),
+            None => redacted,
+        }
+    }
+
+    fn replaced_in_line(&self, line: &[u8], found: &[Finding<'_>]) -> Vec<u8> {
+        let redacted = replaced(line, found);
         if json::looks_like_json(line) && !json::is_json(&redacted) && json::is_json(line) {
-            return Cow::Owned(json::redacted(line, self));
+            return json::redacted(line, self);
         }
-        Cow::Owned(redacted)
+        redacted
+    }
+
+    /// The line, where a secret in it is only kept apart by what nobody is shown.
+    fn brought_together(&self, line: &[u8]) -> Option<Vec<u8>> {
+        if json::looks_like_json(line) && json::is_json(line) {
+            return json::brought_together(line, self);
+        }
+        let shown = unseen::shown(&unseen::unescaped(&String::from_utf8_lossy(line)));
+        match self.replaced_in_text(&shown) {
+            Cow::Owned(shown) => Some(shown.into_bytes()),
+            Cow::Borrowed(_) => None,
+        }
     }
 
     /// [`Redactor::redact_line`] of a line that is known to be UTF-8.
@@ -140,6 +165,19 @@ impl Redactor {
     /// The text without its secrets. What was JSON may be none afterwards.
     #[must_use]
     pub fn redact_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let redacted = self.replaced_in_text(text);
+        if !unseen::has_unseen(redacted.as_bytes()) {
+            return redacted;
+        }
+        // Who shows it drops a colour, and has a secret that the colour was in.
+        let shown = unseen::shown(&redacted);
+        match self.replaced_in_text(&shown) {
+            Cow::Owned(shown) => Cow::Owned(shown),
+            Cow::Borrowed(_) => redacted,
+        }
+    }
+
+    fn replaced_in_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let found = self.find(text.as_bytes());
         if found.is_empty() {
             return Cow::Borrowed(text);
@@ -242,6 +280,30 @@ mod tests {
             let out = redacted(value, text);
             assert!(out.contains("[redacted:X]"), "{text}: {out}");
             assert!(!out.contains("s3cret"), "{text}: {out}");
+        }
+    }
+
+    /// P6
+    #[test]
+    fn what_nobody_is_shown_keeps_no_secret_apart() {
+        let coloured = "\u{1b}[01;31m\u{1b}[Khunt\u{1b}[m\u{1b}[Ker2-hunter2";
+        for text in [
+            coloured,
+            "hunt\u{f}er2-hunter2",
+            "hunter2-\u{200d}hunter2",
+            "hunter2\u{202e}-hunter2",
+            "hunter2-\u{b}hunter2",
+        ] {
+            assert_eq!(redactor("hunter2-hunter2").redact_text(text), "[redacted:X]", "{text:?}");
+            let event = serde_json::json!({"content": text, "at": 1}).to_string();
+            assert_eq!(redacted("hunter2-hunter2", &event), r#"{"at":1,"content":"[redacted:X]"}"#);
+            let broken = event.replace("\"at\"", "\\ud800");
+            assert!(redacted("hunter2-hunter2", &broken).contains("[redacted:X]"), "{broken}");
+        }
+        for text in
+            ["\u{1b}[31mred\u{1b}[0m", "a\u{200d}b", r#"{"a":"\u001b[31mred"}"#, r#"{"a":"\u001b\ud800"}"#]
+        {
+            assert_eq!(redacted("hunter2-hunter2", text), text);
         }
     }
 

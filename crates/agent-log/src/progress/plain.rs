@@ -105,7 +105,7 @@ mod tests {
         let mut out = Vec::new();
         let argument = "npm test\n\x1b[2Jrm -rf \u{202e}/";
         Plain::new(&mut out).notice(&Notice::Call { id: "1", agent: Some("qa"), tool: "Bash", argument });
-        assert_eq!(String::from_utf8(out).unwrap(), "[  0:00] qa › Bash npm test [2Jrm -rf /\n");
+        assert_eq!(String::from_utf8(out).unwrap(), "[  0:00] qa › Bash npm test rm -rf /\n");
     }
 
     #[test]
