@@ -195,7 +195,7 @@ fn sign(body: &str, record: &RunRecord) -> String {
     let run: String = record
         .run
         .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '.' })
         .take(100)
         .collect();
     // Two hyphens could end the comment.
