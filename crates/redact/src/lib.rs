@@ -143,10 +143,11 @@ impl Redactor {
         if json::looks_like_json(line) && json::is_json(line) {
             return json::brought_together(line, self);
         }
-        let shown = unseen::shown(&unseen::unescaped(&String::from_utf8_lossy(line)));
+        let text = String::from_utf8_lossy(line);
+        let shown = unseen::shown(&unseen::unescaped(&text));
         match self.replaced_in_text(&shown) {
-            Cow::Owned(shown) => Some(shown.into_bytes()),
-            Cow::Borrowed(_) => None,
+            Cow::Owned(redacted) if shown != text => Some(redacted.into_bytes()),
+            _ => None,
         }
     }
 
@@ -171,6 +172,9 @@ impl Redactor {
         }
         // Who shows it drops a colour, and has a secret that the colour was in.
         let shown = unseen::shown(&redacted);
+        if shown == redacted {
+            return redacted;
+        }
         match self.replaced_in_text(&shown) {
             Cow::Owned(shown) => Cow::Owned(shown),
             Cow::Borrowed(_) => redacted,

@@ -24,7 +24,8 @@ fn spawn_job(arguments: &[&str], stdin: &str) -> Ended {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    command.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    // It may end without a look at it.
+    let _ = command.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = command.wait_with_output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     Ended {
