@@ -12,7 +12,7 @@ pub fn printable(text: &str) -> String {
             '\r' if characters.peek() == Some(&'\n') => {}
             '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => shown.push('\n'),
             '\n' | '\t' => shown.push(character),
-            _ if character.is_control() || is_unseen(character) => {}
+            _ if is_unseen(character) => {}
             _ => shown.push(character),
         }
     }
@@ -56,12 +56,23 @@ fn skip_escape_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>
     }
 }
 
-/// The explicit directional formatting characters of Unicode Annex 9, the byte order mark, and what is shown as nothing at all, tags
-/// among it. What joins characters is needed by scripts and by emoji.
-fn is_unseen(character: char) -> bool {
-    matches!(character,
-        '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+/// What [`printable`] drops wherever it stands: control characters, the explicit directional formatting characters of Unicode Annex 9,
+/// the byte order mark, and what is shown as nothing at all, tags among it. What joins characters is needed by scripts and by emoji.
+#[must_use]
+pub fn is_unseen(character: char) -> bool {
+    match character {
+        '\t' | '\n' | '\r' | '\u{85}' => false,
+        '\u{61c}'
+        | '\u{200b}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}' => true,
+        _ => character.is_control(),
+    }
 }
 
 #[cfg(test)]

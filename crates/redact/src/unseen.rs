@@ -1,13 +1,39 @@
 //! What no reader is shown, as a colour or a mark of direction: who drops it brings together what it kept apart.
 
-use memchr::memchr_iter;
+use memchr::{memchr2_iter, memchr3_iter, memmem};
 
-/// Whether something in the text, or escaped in its JSON, is dropped before it is shown.
+/// Whether something in the text, or escaped in its JSON, is dropped before it is shown. Hardly a line has it, so this is quick.
 pub(crate) fn has_unseen(text: &[u8]) -> bool {
-    let odd = |byte: &u8| !(b' '..0x7f).contains(byte) && !matches!(byte, b'\t' | b'\n' | b'\r');
-    let raw = text.iter().fold(false, |found, byte| found | odd(byte))
-        && String::from_utf8_lossy(text).chars().any(is_unseen);
-    raw || memchr_iter(b'\\', text).any(|at| matches!(text.get(at + 1), Some(b'u' | b'b' | b'f')))
+    // No branches, so that the compiler takes many bytes at once.
+    let (mut control, mut beyond) = (false, false);
+    for &byte in text {
+        control |= (byte < b' ') & (byte != b'\t') & (byte != b'\n') & (byte != b'\r') | (byte == 0x7f);
+        beyond |= byte >= 0x80;
+    }
+    control || (beyond && has_unseen_beyond(text)) || has_escaped(text)
+}
+
+/// Looks at the first bytes of what is unseen beyond ASCII alone, of which hardly a text has many.
+fn has_unseen_beyond(text: &[u8]) -> bool {
+    let at = |at: usize| match text[at..] {
+        [0xe2, 0x80, last, ..] => matches!(last, 0x8b..=0x8f | 0xa8..=0xae),
+        [0xe2, 0x81, last, ..] => last >= 0xa0,
+        [0xef, 0xbb, 0xbf, ..] | [0xef, 0xbf, 0xb9..=0xbb, ..] | [0xf3, 0xa0, ..] => true,
+        [0xc2, 0x80..=0x9f, ..] | [0xd8, 0x9c, ..] => true,
+        _ => false,
+    };
+    memchr3_iter(0xe2, 0xef, 0xf3, text).any(at) || memchr2_iter(0xc2, 0xd8, text).any(at)
+}
+
+fn has_escaped(text: &[u8]) -> bool {
+    let unseen = |at: usize| {
+        let code = text.get(at + 2..at + 6).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = code.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        // Halves of characters make one together.
+        code.is_some_and(|code| char::from_u32(code).is_none_or(is_unseen))
+    };
+    memmem::find_iter(text, br"\u").any(unseen)
+        || [br"\b", br"\f"].iter().any(|escape| memmem::find(text, *escape).is_some())
 }
 
 /// The text as it is shown.
@@ -45,9 +71,19 @@ pub(crate) fn unescaped(text: &str) -> String {
 }
 
 fn is_unseen(character: char) -> bool {
-    if character.is_ascii() {
-        return character.is_control() && !matches!(character, '\t' | '\n' | '\r');
+    matches!(character, '\u{200c}' | '\u{200d}') || message_text::is_unseen(character)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// P6
+    #[test]
+    fn the_quick_look_misses_no_character() {
+        for character in (0..=u32::from(char::MAX)).filter_map(char::from_u32).filter(|c| is_unseen(*c)) {
+            assert!(has_unseen(character.encode_utf8(&mut [0; 4]).as_bytes()), "{character:?}");
+        }
+        assert!(!has_unseen("a\tb\r\n \u{2014}\u{2026}\u{e9} \\n \\u00e9".as_bytes()));
     }
-    matches!(character, '\u{200c}' | '\u{200d}')
-        || message_text::printable(character.encode_utf8(&mut [0; 4])).is_empty()
 }
