@@ -1,23 +1,20 @@
 //! Text that others wrote, made fit for a terminal and a report.
 
+use message_text::{one_line, unjoined};
+
 /// One line of at most `most` bytes: white space is made single, and what a terminal would act on is left out.
 #[must_use]
 pub fn line(text: &str, most: usize) -> String {
     // What does not fit is not looked at, however long it is; white space and escapes shrink.
     let begin: String = text.trim_start().chars().take(4 * most + 1).collect();
-    shorten(message_text::one_line(&plain(&begin)), most)
+    shorten(one_line(&unjoined(&begin)), most)
 }
 
 /// Lines of at most `most` bytes in all, without what a terminal would act on.
 #[must_use]
 pub fn block(text: &str, most: usize) -> String {
     let kept: String = text.trim().chars().take(most + 1).collect();
-    shorten(plain(&kept).replace('\t', " "), most)
-}
-
-/// Without what joins characters, too: a terminal counts columns.
-fn plain(text: &str) -> String {
-    message_text::printable(text).replace(['\u{200c}', '\u{200d}'], "")
+    shorten(unjoined(&kept).replace('\t', " "), most)
 }
 
 fn shorten(mut text: String, most: usize) -> String {

@@ -10,7 +10,7 @@ pub mod figures;
 mod printable;
 mod shorten;
 
-pub use printable::{is_unseen, one_line, printable};
+pub use printable::{JOINERS, is_unseen, one_line, printable, unjoined};
 pub use shorten::{fit, shorten_end, shorten_middle};
 
 /// The length of `text` in UTF-16 code units.

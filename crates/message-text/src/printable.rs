@@ -19,6 +19,15 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
+/// [`printable`] without what joins characters, too: what is left of a text where columns are counted.
+#[must_use]
+pub fn unjoined(text: &str) -> String {
+    printable(text).replace(JOINERS, "")
+}
+
+/// Needed by scripts and by emoji, and seen by nobody.
+pub const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
+
 /// [`printable`] on one line: runs of white space become one space, and there is none at either end.
 #[must_use]
 pub fn one_line(text: &str) -> String {

@@ -67,7 +67,7 @@ pub(crate) fn redacted(line: &[u8], redactor: &Redactor) -> Vec<u8> {
 pub(crate) fn brought_together(line: &[u8], redactor: &Redactor) -> Option<Vec<u8>> {
     let Ok(document) = serde_json::from_slice::<Value>(line) else {
         // Halves of characters, or too deep.
-        let shown = unseen::shown(&unseen::unescaped(&String::from_utf8_lossy(line)));
+        let shown = unseen::shown_of_broken(&String::from_utf8_lossy(line));
         return (!redactor.find(shown.as_bytes()).is_empty()).then(|| NOTHING.to_vec());
     };
     let again = value(document.clone(), redactor);

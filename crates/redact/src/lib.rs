@@ -144,7 +144,7 @@ impl Redactor {
             return json::brought_together(line, self);
         }
         let text = String::from_utf8_lossy(line);
-        let shown = unseen::shown(&unseen::unescaped(&text));
+        let shown = unseen::shown_of_broken(&text);
         match self.replaced_in_text(&shown) {
             Cow::Owned(redacted) if shown != text => Some(redacted.into_bytes()),
             _ => None,
@@ -171,7 +171,7 @@ impl Redactor {
             return redacted;
         }
         // Who shows it drops a colour, and has a secret that the colour was in.
-        let shown = unseen::shown(&redacted);
+        let shown = message_text::unjoined(&redacted);
         if shown == redacted {
             return redacted;
         }

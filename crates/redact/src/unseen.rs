@@ -1,6 +1,7 @@
 //! What no reader is shown, as a colour or a mark of direction: who drops it brings together what it kept apart.
 
 use memchr::{memchr2_iter, memchr3_iter, memmem};
+use message_text::{JOINERS, unjoined};
 
 /// Whether something in the text, or escaped in its JSON, is dropped before it is shown. Hardly a line has it, so this is quick.
 pub(crate) fn has_unseen(text: &[u8]) -> bool {
@@ -36,13 +37,13 @@ fn has_escaped(text: &[u8]) -> bool {
         || [br"\b", br"\f"].iter().any(|escape| memmem::find(text, *escape).is_some())
 }
 
-/// The text as it is shown.
-pub(crate) fn shown(text: &str) -> String {
-    message_text::printable(text).replace(['\u{200c}', '\u{200d}'], "")
+/// What is shown of JSON that cannot be read as such.
+pub(crate) fn shown_of_broken(text: &str) -> String {
+    unjoined(&unescaped(text))
 }
 
-/// The text of JSON that cannot be read as such, less what is unseen and escaped in it.
-pub(crate) fn unescaped(text: &str) -> String {
+/// The text, with the characters in place of their escapes that are unseen.
+fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
@@ -71,7 +72,7 @@ pub(crate) fn unescaped(text: &str) -> String {
 }
 
 fn is_unseen(character: char) -> bool {
-    matches!(character, '\u{200c}' | '\u{200d}') || message_text::is_unseen(character)
+    JOINERS.contains(&character) || message_text::is_unseen(character)
 }
 
 #[cfg(test)]

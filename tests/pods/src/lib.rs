@@ -73,6 +73,15 @@ pub fn furnish(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.apply(&agent_task_crd::run::definition()?)
 }
 
+/// The object with these fields on top, which add to its own or take their place.
+#[must_use]
+pub fn with(more: Value, mut object: Value) -> Value {
+    for (key, value) in more.as_object().into_iter().flatten() {
+        object[key] = value.clone();
+    }
+    object
+}
+
 impl Site {
     /// A place where the model follows this script; `more` is added to the settings, or takes their place.
     ///
@@ -128,14 +137,11 @@ impl Site {
             cluster.apply(&object.to_string())?;
         }
         let folder = tempfile::tempdir()?;
-        let mut settings = json!({
+        let settings = json!({
             "image": IMAGE, "imagePullPolicy": "Never", "repository": e2e::REPOSITORY,
             "environment": environment, "certificateAuthority": {"configMap": "authority"},
         });
-        for (key, value) in more.as_object().into_iter().flatten() {
-            settings[key] = value.clone();
-        }
-        std::fs::write(folder.path().join("settings.yaml"), settings.to_string())?;
+        std::fs::write(folder.path().join("settings.yaml"), with(more, settings).to_string())?;
         Ok(Self { cluster, world, namespace, folder })
     }
 

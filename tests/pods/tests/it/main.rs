@@ -9,35 +9,31 @@ mod volumes;
 
 use agent_task::{Outcome, RunRecord};
 use e2e::REPOSITORY;
-use pods::{Ended, Site};
-use sandbox::{Agent, Call, Scenario, Turn};
+use pods::{Ended, Site, with};
+use sandbox::{Agent, Scenario, Turn};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const PROMPT: &str = "A note on \"it's\" $(HOME) $$(X) $\u{e9} `id` \\ --x \u{1f600}";
 
 fn writer(turns: impl IntoIterator<Item = Turn>) -> Scenario {
-    let writer = Agent { name: "writer".to_owned(), turns: turns.into_iter().collect(), ..Agent::default() };
+    let writer = turns.into_iter().fold(Agent::new("writer"), Agent::turn);
     Scenario { agents: vec![writer], ..Scenario::default() }
 }
 
-fn calls(tool: &str, input: Value) -> Turn {
-    Turn { calls: vec![Call { tool: tool.to_owned(), input }], ..Turn::default() }
-}
-
 fn writes_the_note() -> Turn {
-    calls(
+    Turn::call(
         "Write",
         json!({"file_path": "content/posts/note.md", "content": "---\ntitle: Backups\n---\n\nA hope.\n"}),
     )
 }
 
 fn runs(command: &str) -> Turn {
-    calls("Bash", json!({"command": command, "description": "Work"}))
+    Turn::call("Bash", json!({"command": command, "description": "Work"}))
 }
 
 fn is_done() -> Turn {
-    Turn { text: Some("The note is written.\n\nVERDICT: PASS".to_owned()), ..Turn::default() }
+    Turn::text("The note is written.\n\nVERDICT: PASS")
 }
 
 fn record(ended: &Ended) -> RunRecord {
@@ -57,13 +53,6 @@ fn at_work(site: &Site, more: Value) -> anyhow::Result<(String, String)> {
         std::thread::sleep(Duration::from_millis(500));
     }
     Ok((task, run.to_owned()))
-}
-
-fn with(more: Value, mut spec: Value) -> Value {
-    for (key, value) in more.as_object().into_iter().flatten() {
-        spec[key] = value.clone();
-    }
-    spec
 }
 
 fn long_work() -> Scenario {
