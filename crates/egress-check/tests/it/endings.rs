@@ -127,7 +127,8 @@ fn what_a_killed_check_left_is_deleted_by_the_next_one_after_its_time() {
     assert_eq!(next(), left.len(), "they could be those of a check that goes on");
     let one = left[0]["metadata"]["name"].as_str().unwrap();
     let ends_now = r#"{"spec": {"activeDeadlineSeconds": 1}}"#;
-    sleep(Duration::from_secs(1));
+    // Ages are counted in whole seconds, and one must be over.
+    sleep(Duration::from_secs(2));
     cluster.kubectl(&["patch", "pod", "-n", &namespace, one, "--patch", ends_now]).unwrap();
     assert_eq!(next(), left.len() - 1);
     assert!(pods(cluster, &namespace).iter().all(|pod| pod["metadata"]["name"] != one));
