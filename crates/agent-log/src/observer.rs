@@ -10,7 +10,7 @@ use agent_task::record::{McpServer, Subagent, Tokens, Verdict};
 use agent_task::{AgentReport, Outcome, Stage};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// So many open or failed calls are remembered; a run has a handful.
 const CALLS_MAX: usize = 4096;
@@ -242,13 +242,13 @@ impl Observer {
         }
     }
 
-    /// The subagents' last findings, by type: those of the last call of each.
+    /// The subagents' last verdicts, by type. A call that ended without one takes none back.
     pub(crate) fn rejection(&self) -> Option<(&str, Option<&str>)> {
-        self.agents.iter().enumerate().rev().find_map(|(index, agent)| {
-            let kind = &agent.report.agent_type;
-            let last = !self.agents[index + 1..].iter().any(|later| later.report.agent_type == *kind);
-            let verdict = agent.report.verdict.as_ref().filter(|verdict| last && !verdict.pass)?;
-            Some((kind.as_str(), verdict.reason.as_deref()))
+        let mut judges = HashSet::new();
+        self.agents.iter().rev().find_map(|agent| {
+            let verdict = agent.report.verdict.as_ref()?;
+            let last = judges.insert(&agent.report.agent_type);
+            (last && !verdict.pass).then_some((agent.report.agent_type.as_str(), verdict.reason.as_deref()))
         })
     }
 

@@ -192,7 +192,7 @@ fn a_denial_in_a_subagent_is_its_stage_though_the_agent_recovered() {
 
 /// P9
 #[test]
-fn the_last_call_of_a_subagent_decides() {
+fn the_last_verdict_of_a_subagent_decides() {
     let call = |id: &str, verdict: &str| {
         format!(
             r#"{{"type":"assistant","message":{{"content":[{{"type":"tool_use","id":"{id}","name":"Agent","input":{{"subagent_type":"qa"}}}}]}}}}
@@ -208,6 +208,9 @@ fn the_last_call_of_a_subagent_decides() {
         ended(Ending::Code(0)),
     );
     assert_eq!((broken.outcome, broken.error.as_deref()), (Outcome::Rejected, Some("no title")));
+    let silent = call("2", "").replace("VERDICT: ", "");
+    let still = format!("{}{silent}{SUCCESS}", call("1", "FAIL: no title"));
+    assert_eq!(report(&still, ended(Ending::Code(0))).outcome, Outcome::Rejected);
     let own = SUCCESS.replace("Done.", "I tried. VERDICT?\\nVERDICT: FAIL: no topic");
     let own = report(&own, ended(Ending::Code(0)));
     assert_eq!((own.outcome, own.stage.unwrap().as_str()), (Outcome::Rejected, "agent"));
