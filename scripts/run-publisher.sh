@@ -28,7 +28,7 @@ Options:
   --dry-run             Check everything that can be checked before a run, print what it would do, and stop
   -h, --help            Print this help
 
-Credentials (X, or the file that X_FILE names):
+Credentials (a secret X, or the file that X_FILE names):
   CLAUDE_CODE_OAUTH_TOKEN                     the agent's login, from `claude setup-token`
   OPENCODE_API_KEY                            the same for --runtime opencode: a key of the model's provider
   GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY       the GitHub App; or GITHUB_TOKEN, a token that may write to the repository
@@ -54,10 +54,19 @@ die() {
     exit "$code"
 }
 
-# A value that may come in a file: whether there is one.
+# A secret, which may come in a file: whether there is one.
 have() {
     local file=${1}_FILE
+    [[ -z ${!file:-} || -r ${!file} ]] || die 4 "$file names '${!file}', which cannot be read" 'is the path right?'
     [[ -n ${!1:-} || -n ${!file:-} ]]
+}
+
+# Files are named from where this was called.
+locate_secrets() {
+    local name
+    for name in {CLAUDE_CODE_OAUTH_TOKEN,OPENCODE_API_KEY,GITHUB_APP_PRIVATE_KEY,GITHUB_TOKEN,DISCORD_WEBHOOK_URL,DISCORD_BOT_TOKEN}_FILE; do
+        [[ -z ${!name:-} || ${!name} == /* ]] || export "$name=$PWD/${!name}"
+    done
 }
 
 parse() {
@@ -82,7 +91,7 @@ parse() {
             --max-turns | --max-budget-usd | --model) agent_args+=("$1" "$2") ;;
             --allowed-tools) allowed_tools=$2 ;;
             --mcp-overlay) mcp_args+=(--overlay "$(realpath -m -- "$2")") ;;
-            --run-dir) run_dir=$(realpath -m -- "$2") ;;
+            --run-dir) run_dir=$2 ;;
             --no-publish) publish=0 ;;
             --no-notify) notify=0 ;;
             --dry-run) dry_run=1 ;;
@@ -162,10 +171,13 @@ require_publish_stage() {
     [[ -n $repo ]] || repo=$(origin) || die 2 'no repository: origin is no GitHub remote' 'give --repo owner/name'
 }
 
+# As it stands there: what an include or insteadOf makes of it, anyone may have written.
+remote_url() { git config --local --get remote.origin.url; }
+
 # owner/name of the remote origin, where it has that form.
 origin() {
     local url
-    url=$(git remote get-url origin 2>/dev/null) || return
+    url=$(remote_url) || return
     [[ $url =~ [:/]([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)/?$ ]] || return
     printf '%s' "${BASH_REMATCH[1]%.git}"
 }
@@ -194,13 +206,22 @@ attend() {
     return "$code"
 }
 
-# Keeps what the command says on stderr in a file of the run too.
+# Keeps what the command says on stderr in a file too.
 logged() {
-    local log=$run_dir/$1.log code=0
+    local log=$1 code=0
     shift
     "$@" 2>"$log" || code=$?
     cat "$log" >&2
     return "$code"
+}
+
+# Puts files into the run's folder, in the place of whatever the agent left there under their names.
+hand_over() {
+    local file
+    for file in "$@"; do
+        [[ ! -e $file ]] || { rm -rf -- "${run_dir:?}/${file##*/}" && mv -T -- "$file" "$run_dir/${file##*/}"; } ||
+            say "${file##*/} is missing in the run's folder $run_dir"
+    done
 }
 
 # What an agent CLI reads of the repository, how it is called, and what it finds in its environment.
@@ -249,8 +270,15 @@ run_agent() {
         read_record
         return
     fi
-    local code=0
+    local code=0 remote
+    remote=$(remote_url) || :
     signalled "${run[@]}" -- "${command[@]}" || code=$?
+    # The next run would follow where the agent made it lead.
+    if [[ $(remote_url) != "$remote" ]]; then
+        say "the agent changed where the remote origin leads, which is taken back"
+        git config --local --unset-all remote.origin.url || :
+        [[ -z $remote ]] || git config --local remote.origin.url "$remote"
+    fi
     # Where it was killed, nothing is written: what is left is ended and kept here.
     if ((code > 128)) && [[ ! -s $record ]]; then
         code=0
@@ -300,9 +328,9 @@ run_salvage() {
 
 # The agent CLI says that a server did not start; the server itself says why.
 explain_servers() {
-    logged mcp-check signalled mcp-config check <"$run_dir/mcp.json" >"$run_dir/mcp-check.json" && return
-    branch-run fail --stage mcp-start --outcome mcp-failed --error-file "$run_dir/mcp-check.log" \
-        <"$record" >"$record.next"
+    local log=$run_dir/mcp-check.log
+    logged "$log" signalled mcp-config check <"$run_dir/mcp.json" >"$run_dir/mcp-check.json" && return
+    branch-run fail --stage mcp-start --outcome mcp-failed --error-file "$log" <"$record" >"$record.next"
     mv "$record.next" "$record"
     [[ $stage == all ]] || print_record
 }
@@ -357,13 +385,18 @@ run_publish() {
     [[ -n $outcome ]] ||
         die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
     forget_sessions
-    rm -f "$run_dir/published.json" "$run_dir/published.json.next"
+    # A folder that the agent cannot have prepared: in the run's own, a pipe or a folder could stand where a file is to be written.
+    local own
+    own=$(mktemp -d)
+    # shellcheck disable=SC2064  # it is gone by then
+    trap "rm -rf -- '$own'" EXIT
     # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
-    cp "$record" "$run_dir/published.json"
-    record=$run_dir/published.json
-    local code=0 told=1 why=(--outcome token-failed --error-file "$run_dir/token.log")
+    cp "$record" "$own/published.json"
+    record=$own/published.json
+    local code=0 told=1 log=$own/token.log why
+    why=(--outcome token-failed --error-file "$log")
     if ((commits > 0)); then
-        if logged token mint; then
+        if logged "$log" mint; then
             step push push-failed branch-run push --repo "$repo" "${push_args[@]}" &&
                 step pull-request pull-request-failed open-pr --repo "$repo" || code=1
         else
@@ -374,17 +407,31 @@ run_publish() {
             mv "$record.next" "$record"
         fi
     fi
-    # What was sent is remembered: publishing again changes the message, and sends no second one.
     if ((notify)); then
         # A signal that came before has been answered; one that comes now ends this too.
         signal=''
-        signalled notify-discord --once-file "$run_dir/discord.json" <"$record" >"$run_dir/message.json" || code=1 told=0
+        tell || code=1 told=0
     fi
     # Until then it counts as one that was killed.
     ((! told)) || branch-run settle <"$record" || say 'what is left of the run in its clone stays'
     print_record
     leave_message
+    hand_over "$own"/{published,message}.json "$log"
     ((code == 0)) && [[ $outcome == success ]]
+}
+
+# What was sent is remembered: publishing again changes the message, and sends no second one.
+tell() {
+    local code=0 memory=$run_dir/discord.json call
+    call=(signalled notify-discord --once-file "$memory")
+    "${call[@]}" <"$record" >"$own/message.json" || code=$?
+    # The folder was the agent's to write, and twice is better than never.
+    if ((code == 2)) && [[ -e $memory || -L $memory ]] && rm -rf -- "$memory"; then
+        say "$memory was not what notify-discord leaves, and is removed"
+        code=0
+        "${call[@]}" <"$record" >"$own/message.json" || code=$?
+    fi
+    return "$code"
 }
 
 print_record() {
@@ -407,6 +454,10 @@ main() {
     ulimit -S -c 0
     parse "$@"
     require_tools jq
+    local here
+    here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+    locate_secrets
+    [[ -z $run_dir ]] || run_dir=$(realpath -m -- "$run_dir")
     if [[ $stage != publish && $stage != salvage ]]; then
         require_agent_stage
         local root
@@ -427,7 +478,7 @@ main() {
     mkdir -p "$run_dir"
     record=$run_dir/record.json
     # What a subagent may call by name: start-dev-bg.sh.
-    PATH=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd):$PATH
+    PATH=$here:$PATH
 
     child='' signal='' interrupted=''
     trap 'signal=1 interrupted=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null' TERM INT HUP

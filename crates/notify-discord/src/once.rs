@@ -66,7 +66,15 @@ pub(crate) struct Once {
 impl Once {
     /// Reads the file, which need not be there yet.
     pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let memory = match path.map(std::fs::read) {
+        // Reading a pipe would wait for its other end.
+        let read = |path: &Path| {
+            if std::fs::metadata(path)?.is_file() {
+                std::fs::read(path)
+            } else {
+                Err(std::io::Error::other("it is no file"))
+            }
+        };
+        let memory = match path.map(read) {
             None => Memory::default(),
             Some(Err(error)) if error.kind() == ErrorKind::NotFound => Memory::default(),
             Some(Err(error)) => return Err(error).with_context(|| Fault::usage(reading(path))),

@@ -95,6 +95,23 @@ fn a_message_that_somebody_deleted_is_made_again() {
 }
 
 #[test]
+fn what_is_no_memory_is_refused_before_anything_is_sent() {
+    let told = Told::new();
+    let foreign = told.folder.path().join("notes.txt");
+    std::fs::write(&foreign, "eggs").unwrap();
+    let pipe = told.folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (path, why) in [(foreign.as_path(), "not a file of notify-discord"), (&pipe, "it is no file")] {
+        let arguments = ["--once-file", path.to_str().unwrap()];
+        let ended = to_webhook(&told.sandbox).args(&arguments).run(delivered("x").to_string());
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains(why), "{}", ended.stderr);
+    }
+    assert_eq!(told.sandbox.discord().messages().len(), 0);
+    assert_eq!(std::fs::read_to_string(foreign).unwrap(), "eggs");
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_a_warning_for_the_message_is_out() {
     let told = Told::new();
     let arguments = ["--once-file", "/proc/nowhere/discord.json"];

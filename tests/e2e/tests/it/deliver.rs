@@ -3,7 +3,7 @@ use anyhow::Context as _;
 use e2e::{REPOSITORY, World};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 
 const TOPIC: &str = "A post about container images";
 
@@ -185,5 +185,24 @@ fn without_publishing_the_branch_stays_here_and_that_is_said() -> anyhow::Result
     assert_eq!(world.git(&world.clone_path(), &["rev-parse", &branch])?, record.head.context("a head")?);
     assert_eq!(world.run_branches()?, Vec::new());
     assert!(world.sandbox.hosts_asked().iter().all(|host| host == "api.anthropic.com:443"));
+    Ok(())
+}
+
+/// P1: paths are those of the folder that it is called from.
+#[test]
+fn a_run_may_be_started_in_a_folder_of_the_clone() -> anyhow::Result<()> {
+    let world = World::new("one-edit")?;
+    symlink(e2e::workspace().join("scripts"), world.path("scripts"))?;
+    let known = world.run_publisher(&[])?;
+    let mut run = world.command("sh");
+    run.envs(known.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .args(["-c", r#"exec ../../scripts/run-publisher.sh "$@""#, "sh", "--agent", "writer", TOPIC])
+        .env("GITHUB_APP_PRIVATE_KEY_FILE", "../../app-key.pem")
+        .env("PRESSRUN_RUN_DIR", "../../run")
+        .current_dir(world.clone_path().join("content"));
+    let ended = e2e::Ended::from_output(&run.output()?)?;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(world.run_branches()?.len(), 1);
+    assert!(world.run_dir().join("published.json").is_file());
     Ok(())
 }

@@ -1,7 +1,7 @@
 use crate::expected::{DELIVERED, Expected, TOPIC, UNFINISHED, assert_ended};
 use crate::opencode;
 use crate::repository::{CANARY, Files, Hostile, holds, work};
-use crate::scripted::{is_done, published_again, runs, writer, writes_the_note};
+use crate::scripted::{self, is_done, published_again, runs, writer, writes_the_note};
 use agent_task::Outcome;
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -333,6 +333,45 @@ fn what_a_tool_showed_before_the_run_was_killed_is_kept_nowhere() -> anyhow::Res
         Expected { error: "killed", outcome: Outcome::Interrupted, ..UNFINISHED },
     )?;
     assert_kept_nowhere(&world)
+}
+
+/// P1, P8: nothing that publish writes or remembers has to be as the agent left it.
+#[test]
+fn what_the_agent_puts_where_publish_writes_stops_nothing() -> anyhow::Result<()> {
+    for prepared in [
+        "mkfifo token.log message.json; mkdir -p published.json/in published.json.next; echo nonsense >discord.json",
+        "mkdir token.log; ln -s ../outside message.json; ln -s ../outside published.json; mkfifo discord.json",
+        "mkdir discord.json; mkfifo published.json; ln -s ../outside token.log",
+    ] {
+        let world = scripted::world([
+            writes_the_note(),
+            runs(&format!(r#"cd "$HOME/../run" && {{ {prepared}; }}"#)),
+            is_done(),
+        ])?;
+        std::fs::write(world.path("outside"), "of somebody else")?;
+        let ended = scripted::ended(&world, &["--allowed-tools", "Write,Bash"])?;
+        assert_ended(&world, &ended, DELIVERED)?;
+        assert_eq!(std::fs::read_to_string(world.path("outside"))?, "of somebody else");
+        let kept = std::fs::read_to_string(world.run_dir().join("published.json"))?;
+        assert_eq!(serde_json::from_str::<Value>(&kept)?["outcome"], "success");
+        // And what it remembers now is its own.
+        assert_ended(&world, &published_again(&world)?, DELIVERED)?;
+    }
+    Ok(())
+}
+
+/// P7
+#[test]
+fn the_remote_leads_where_it_led_before_the_agent_changed_it() -> anyhow::Result<()> {
+    let elsewhere = "git remote set-url origin https://github.com/octo/other.git && \
+                     git config url.https://github.com/octo/other.insteadOf https://github.com/octo/blog";
+    let world = scripted::world([writes_the_note(), runs(elsewhere), is_done()])?;
+    let origin = || world.git(&world.clone_path(), &["config", "--get-all", "remote.origin.url"]);
+    let before = origin()?;
+    let ended = scripted::ended(&world, &["--allowed-tools", "Write,Bash"])?;
+    assert_ended(&world, &ended, DELIVERED)?;
+    assert_eq!(origin()?, before);
+    assert_ended(&world, &published_again(&world)?, DELIVERED)
 }
 
 /// What was seen of a process.

@@ -45,6 +45,18 @@ fn missing_publish_credentials_stop_before_anything_happens() -> anyhow::Result<
 
 /// P1
 #[test]
+fn a_credential_in_a_file_that_is_not_there_stops_before_anything_happens() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    for name in ["GITHUB_APP_PRIVATE_KEY_FILE", "DISCORD_WEBHOOK_URL_FILE"] {
+        let mut run = world.run_publisher(&["A post"])?;
+        let ended = refused(&world, run.env_remove("DISCORD_WEBHOOK_URL").env(name, "nowhere/secret"))?;
+        assert_says(&ended, 4, &[name, "nowhere/secret"]);
+    }
+    Ok(())
+}
+
+/// P1
+#[test]
 fn a_missing_repository_base_agent_or_tool_stops_before_anything_happens() -> anyhow::Result<()> {
     let world = World::without_scenario()?;
     let mut run = world.run_publisher(&["A post"])?;
