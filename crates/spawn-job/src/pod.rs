@@ -323,11 +323,13 @@ fn agent_timeout(pod: u32) -> u32 {
 }
 
 fn publish(around: &Surroundings<'_>) -> Container {
-    let Secrets { discord, .. } = &around.settings.secrets;
+    let Secrets { discord, agent, .. } = &around.settings.secrets;
     let mut args = strings(&["--stage", "publish", "--run-dir", RUN_FOLDER, "--base"]);
     args.push(literal(around.base));
     let mut env = own_environment(around, "/tmp");
     env.extend(app_environment(around));
+    // The agent has had it: what is pushed is searched for it.
+    env.extend([Runtime::Claude, Runtime::Opencode].map(|runtime| secret(agent, login(runtime), true)));
     if around.settings.notify {
         // Either the first, or the others.
         env.extend(

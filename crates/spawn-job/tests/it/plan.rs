@@ -206,7 +206,9 @@ fn each_container_has_its_own_credentials_alone() {
     assert_eq!(secrets(container(pod, "agent")), ["CLAUDE_CODE_OAUTH_TOKEN"]);
     assert_eq!(secrets(container(pod, "checkout")), app);
     let discord = ["DISCORD_WEBHOOK_URL", "DISCORD_BOT_TOKEN", "DISCORD_CHANNEL_ID"];
-    assert_eq!(secrets(container(pod, "publish")), [&app[..2], &discord, &app[2..]].concat());
+    // The agent's too, which what is pushed must not have.
+    let logins = ["CLAUDE_CODE_OAUTH_TOKEN", "OPENCODE_API_KEY"];
+    assert_eq!(secrets(container(pod, "publish")), [&app[..2], &logins, &discord, &app[2..]].concat());
     assert_eq!(pod.automount_service_account_token, Some(false));
     assert_eq!(pod.service_account_name.as_deref(), Some("agent-run"));
     for container in containers(pod) {
@@ -222,7 +224,7 @@ fn each_container_has_its_own_credentials_alone() {
     assert_eq!(secrets(container(self::pod(&opencode), "agent")), ["OPENCODE_API_KEY"]);
     let quiet = planned(json!({}), "notify: false");
     let publish = container(self::pod(&quiet), "publish");
-    assert_eq!(secrets(publish), app);
+    assert_eq!(secrets(publish), [&app[..2], &logins, &app[2..]].concat());
     assert!(arrived(publish).1.contains(&"--no-notify".to_owned()));
 }
 
