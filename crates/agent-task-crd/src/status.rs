@@ -29,6 +29,10 @@ pub struct AgentTaskStatus {
     /// The id of the last run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
+    /// The ids of all runs whose Jobs were made, so that none is made twice: each trigger has its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub runs: Vec<String>,
     /// The branch that the run has pushed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,

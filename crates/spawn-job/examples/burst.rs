@@ -10,7 +10,8 @@ use cluster::Cluster;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{Api, PostParams};
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -111,18 +112,20 @@ fn ours(cluster: &Cluster, program: &Path, settings: &Path, tasks: usize) -> any
     Ok((took, peak))
 }
 
-/// The same objects, made before the clock starts, by the same client library.
+/// The same calls with the same objects, made before the clock starts, by the same client library.
 fn floor(cluster: &Cluster, program: &Path, settings: &Path, tasks: usize) -> anyhow::Result<Duration> {
     let namespace = cluster.namespace("floor")?;
     let arguments = ["--namespace", &namespace, "--dry-run=client"];
     let (planned, _) = spawn_job(cluster, program, settings, &arguments, &manifests(tasks))?;
-    let pairs = planned
+    let all = planned
         .iter()
         .map(|line| {
             let objects = &serde_json::from_str::<Value>(line)?["objects"];
             let claim: PersistentVolumeClaim = serde_json::from_value(objects[0].clone())?;
-            let job: Job = serde_json::from_value(objects[1].clone())?;
-            Ok((claim, job))
+            let mut job: Job = serde_json::from_value(objects[1].clone())?;
+            let spec = job.spec.as_mut().context("no spec")?;
+            let lives = json!({"spec": {"ttlSecondsAfterFinished": spec.ttl_seconds_after_finished.take()}});
+            Ok((claim, job, lives))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     tokio::runtime::Runtime::new()?.block_on(async {
@@ -133,11 +136,15 @@ fn floor(cluster: &Cluster, program: &Path, settings: &Path, tasks: usize) -> an
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
         let jobs: Api<Job> = Api::namespaced(client, &namespace);
         let (claims, jobs, how) = (&claims, &jobs, &PostParams::default());
+        let noted = &json!({"metadata": {"annotations": {"agents.kyle.pericak.com/job-made": "true"}}});
         let began = Instant::now();
-        stream::iter(&pairs)
-            .map(|(claim, job)| async move {
+        stream::iter(&all)
+            .map(|(claim, job, lives)| async move {
                 claims.create(how, claim).await?;
-                jobs.create(how, job).await
+                jobs.create(how, job).await?;
+                let how = &PatchParams::default();
+                claims.patch(&claim.name_any(), how, &Patch::Merge(noted)).await?;
+                jobs.patch(&job.name_any(), how, &Patch::Merge(lives)).await
             })
             .buffered(AT_ONCE)
             .try_for_each(|_| async { Ok(()) })

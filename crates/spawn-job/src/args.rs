@@ -8,13 +8,14 @@ use std::time::Duration;
 /// Make Jobs, with volumes of their own, from the AgentTasks on stdin.
 ///
 /// Reads YAML, JSON, JSON Lines, or what `kubectl get agenttasks -o json` prints; prints a JSON line a task. The same task and
-/// trigger make the same Job, however often this is run. A scheduled task becomes a CronJob.
+/// trigger make one Job, however often this is run. A scheduled task becomes a CronJob.
 #[derive(Debug, Parser)]
 #[command(
     name = "spawn-job",
     version,
     after_help = "Rights, in the namespace:
-  get the configmap spawn-job; create persistentvolumeclaims; create, get jobs
+  get the configmap spawn-job; create, get, patch persistentvolumeclaims, jobs
+  for tasks that are in the cluster: get agenttasks; patch agenttasks/status
   for scheduled tasks: create, patch cronjobs
   with --wait: list, watch jobs, pods; list events, which say why a pod waits; with --follow also: get pods/log
   with --stage publish: get persistentvolumeclaims; list pods

@@ -1,5 +1,6 @@
 //! The cluster: makes what is planned, and finds what is there.
 
+use crate::memory::{self, Memory};
 use crate::plan::{Object, Plan};
 use crate::report::Outcome;
 use agent_task::{labels, names};
@@ -11,6 +12,7 @@ use kube::{Client, ResourceExt as _};
 use piece::Fault;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::fmt::Debug;
 
 /// The ConfigMap with the settings, where none are given.
@@ -19,35 +21,35 @@ pub const SETTINGS: &str = "spawn-job";
 /// Its key.
 pub const SETTINGS_KEY: &str = "settings.yaml";
 
-/// Makes everything of the plan, in its order; what is there already stays as it is. In a dry run the API server checks it all
-/// and keeps nothing; the answers are returned.
+/// Makes everything of the plan, in its order; what is there already stays as it is, and a run that has been is not made again. In a
+/// dry run the API server checks it all and keeps nothing; the answers are returned.
 ///
 /// # Errors
 /// Those of the API server, with what was to be made.
 pub async fn make(client: &Client, plan: &Plan, dry_run: bool) -> anyhow::Result<(Outcome, Vec<Object>)> {
     let mut answers = Vec::new();
     let mut outcome = Outcome::Existed;
+    let namespace = plan.namespace.as_str();
+    let mut was_made = matches!(plan.memory, Memory::Task(_)) && memory::was_made(client, plan).await?;
     for object in &plan.objects {
-        let namespace = plan.namespace.as_str();
         match object {
+            Object::Volume(_) | Object::Claim(_) if was_made => {}
             Object::Volume(volume) => {
-                let answer = create(Api::all(client.clone()), volume.as_ref(), "volume", dry_run).await?;
+                let answer = create(&Api::all(client.clone()), volume.as_ref(), "volume", dry_run).await?;
                 answers.extend(answer.map(|volume: PersistentVolume| Object::Volume(Box::new(volume))));
             }
             Object::Claim(claim) => {
                 let api = Api::namespaced(client.clone(), namespace);
-                let answer = create(api, claim.as_ref(), "claim", dry_run).await?;
+                let answer = create(&api, claim.as_ref(), "claim", dry_run).await?;
+                if answer.is_none() && matches!(plan.memory, Memory::Claim(_)) {
+                    was_made = memory::was_made(client, plan).await?;
+                }
                 answers.extend(answer.map(|claim: PersistentVolumeClaim| Object::Claim(Box::new(claim))));
             }
             Object::Job(job) => {
-                let api = Api::namespaced(client.clone(), namespace);
-                match create(api.clone(), job.as_ref(), "Job", dry_run).await? {
-                    Some(job) => {
-                        outcome = Outcome::Created;
-                        answers.push(Object::Job(Box::new(job)));
-                    }
-                    None => is_the_same(&api, job).await?,
-                }
+                let answer;
+                (outcome, answer) = make_job(client, plan, job, was_made, dry_run).await?;
+                answers.extend(answer.map(|job| Object::Job(Box::new(job))));
             }
             Object::CronJob(job) => {
                 let api = Api::namespaced(client.clone(), namespace);
@@ -59,9 +61,47 @@ pub async fn make(client: &Client, plan: &Plan, dry_run: bool) -> anyhow::Result
     Ok((outcome, answers))
 }
 
+/// Where something is to remember the Job, it has no time to live until that does.
+async fn make_job(
+    client: &Client,
+    plan: &Plan,
+    wanted: &Job,
+    was_made: bool,
+    dry_run: bool,
+) -> anyhow::Result<(Outcome, Option<Job>)> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &plan.namespace);
+    let mut first = wanted.clone();
+    if let Some(spec) = first.spec.as_mut().filter(|_| plan.memory != Memory::Nothing && !dry_run) {
+        spec.ttl_seconds_after_finished = None;
+    }
+    let made = if was_made { None } else { create(&jobs, &first, "Job", dry_run).await? };
+    let outcome = if made.is_some() { Outcome::Created } else { Outcome::Existed };
+    let there = if made.is_some() { made } else { find(&jobs, wanted).await? };
+    let Some(job) = &there else { return Ok((Outcome::Ended, None)) };
+    if !dry_run {
+        settle(client, plan, wanted, job).await?;
+    }
+    Ok((outcome, there.filter(|_| outcome == Outcome::Created)))
+}
+
+/// What is left to do once the Job is there: each step is done by whoever finds it undone.
+async fn settle(client: &Client, plan: &Plan, wanted: &Job, found: &Job) -> anyhow::Result<()> {
+    let ttl = |job: &Job| job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished);
+    if ttl(found) == ttl(wanted) || ttl(found).is_some() {
+        return Ok(());
+    }
+    memory::write(client, plan).await?;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &plan.namespace);
+    let lives = json!({"spec": {"ttlSecondsAfterFinished": ttl(wanted)}});
+    jobs.patch(&plan.job, &memory::parameters(), &Patch::Merge(lives))
+        .await
+        .map_err(|error| fault(error, &format!("giving the Job {} its time to live", plan.job)))?;
+    Ok(())
+}
+
 /// `None` where it was there: whoever made it made the same, because its name says what it is. Applying it instead would
 /// turn a repetition into an error whenever the settings have changed meanwhile: a Job's pod cannot.
-async fn create<K>(api: Api<K>, object: &K, what: &str, dry_run: bool) -> anyhow::Result<Option<K>>
+async fn create<K>(api: &Api<K>, object: &K, what: &str, dry_run: bool) -> anyhow::Result<Option<K>>
 where
     K: Clone + Debug + Serialize + DeserializeOwned + kube::Resource,
 {
@@ -82,21 +122,16 @@ fn is_there(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
 }
 
-/// A Job of this name must be of this task and trigger.
-async fn is_the_same(api: &Api<Job>, wanted: &Job) -> anyhow::Result<()> {
+/// The Job of this name, which must be of this task and trigger. None where it is gone, because it had ended.
+async fn find(api: &Api<Job>, wanted: &Job) -> anyhow::Result<Option<Job>> {
     let name = wanted.name_any();
-    let found = match api.get(&name).await {
-        Ok(found) => found,
-        // Gone meanwhile: it had ended.
-        Err(error) if status(&error) == Some(404) => return Ok(()),
-        Err(error) => return Err(fault(error, &format!("reading the Job {name}"))),
-    };
+    let found = api.get_opt(&name).await.map_err(|error| fault(error, &format!("reading the Job {name}")))?;
     let says = |job: &Job| {
         let trigger = job.annotations().get(labels::TRIGGER).cloned();
         (trigger, job.annotations().get(labels::TASK).cloned(), job.labels().get(labels::ROLE).cloned())
     };
-    if says(&found) == says(wanted) {
-        return Ok(());
+    if found.as_ref().is_none_or(|found| says(found) == says(wanted)) {
+        return Ok(found);
     }
     Err(Fault::failed(format!("the Job {name} is there, and is of another task or trigger"))
         .hint(format!("look at it: kubectl describe job {name}"))

@@ -1,5 +1,6 @@
 //! What a task becomes: pure.
 
+use crate::memory::Memory;
 use crate::pod::{self, OVERLAY, RunId, Surroundings, quantity};
 use crate::settings::Settings;
 use agent_task::labels::{self, Role};
@@ -50,6 +51,8 @@ pub struct Plan {
     pub job: String,
     /// The claim that the run works on.
     pub claim: Option<String>,
+    /// What remembers that the run's Job was made.
+    pub memory: Memory,
     /// All objects.
     pub objects: Vec<Object>,
 }
@@ -163,7 +166,12 @@ pub fn plan(
             name
         }
     };
-    Ok(Plan { task: task.name_any(), namespace: namespace.to_owned(), run, job, claim, objects })
+    let memory = match (task.uid(), &claim) {
+        (Some(uid), _) if run.is_some() => Memory::Task(uid),
+        (None, Some(claim)) => Memory::Claim(claim.clone()),
+        _ => Memory::Nothing,
+    };
+    Ok(Plan { task: task.name_any(), namespace: namespace.to_owned(), run, job, claim, memory, objects })
 }
 
 /// The Job that commits and publishes what a killed run left on its claim.
@@ -230,6 +238,8 @@ pub fn salvage(
         run: Some(run.to_owned()),
         job: name,
         claim: Some(claim.name_any()),
+        // Publishing again does no harm.
+        memory: Memory::Nothing,
         objects: vec![Object::Job(Box::new(job))],
     }
 }

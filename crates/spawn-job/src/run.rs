@@ -5,8 +5,8 @@ use crate::manifest;
 use crate::plan::{self, Plan};
 use crate::report::{self, Outcome, Report};
 use crate::settings::Settings;
-use crate::{cluster, follow};
-use agent_task::Exit;
+use crate::{cluster, follow, memory};
+use agent_task::{Exit, Phase};
 use agent_task_crd::AgentTask;
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
@@ -107,7 +107,7 @@ async fn spawn(args: Args, tasks: Vec<AgentTask>) -> anyhow::Result<Exit> {
             let (args, client) = (&args, client.as_ref());
             async move {
                 match plan {
-                    Ok(plan) => one(args, client, task, &plan).await,
+                    Ok(plan) => one(args, client, &plan).await,
                     Err(plan::Impossible(why)) => Report::nothing(&task.name_any(), why),
                 }
             }
@@ -128,19 +128,22 @@ fn tell(report: &Report) -> anyhow::Result<()> {
             let _ = writeln!(std::io::stderr(), "hint: {hint}");
         }
     }
+    if report.result == Outcome::Ended {
+        let run = report.run.as_deref().unwrap_or_default();
+        let _ = writeln!(
+            std::io::stderr(),
+            "spawn-job: {}: the run {run} has been, and its Job is gone; another run takes another --trigger",
+            report.task
+        );
+    }
     output::line(report)
 }
 
-async fn one(args: &Args, client: Option<&Client>, task: &AgentTask, plan: &Plan) -> Report {
+async fn one(args: &Args, client: Option<&Client>, plan: &Plan) -> Report {
     let Some(client) = client.filter(|_| args.dry_run != Some(DryRun::Client)) else {
         return Report { objects: plan.objects.clone(), ..Report::of(plan, Outcome::Planned) };
     };
     let dry_run = args.dry_run.is_some();
-    // The Job may be gone by now: what the status says of it stands longer.
-    let ran = task.status.as_ref().is_some_and(|status| status.job_name.as_ref() == Some(&plan.job));
-    if ran && plan.run.is_some() && !dry_run && !args.wait && !args.follow {
-        return Report::of(plan, Outcome::Existed);
-    }
     let report = match cluster::make(client, plan, dry_run).await {
         Ok((_, objects)) if dry_run => Report { objects, ..Report::of(plan, Outcome::Planned) },
         Ok((outcome, _)) => Report::of(plan, outcome),
@@ -153,6 +156,9 @@ async fn one(args: &Args, client: Option<&Client>, task: &AgentTask, plan: &Plan
 }
 
 async fn ended(args: &Args, client: &Client, plan: &Plan, report: Report) -> Report {
+    if report.result == Outcome::Ended {
+        return gone(client, plan, report).await;
+    }
     match follow::until_ended(client, plan, args.wait_timeout, args.follow).await {
         Ok(follow::Ended { record, error, exit }) => {
             let result = if exit == Exit::Done { report.result } else { Outcome::Failed };
@@ -160,6 +166,21 @@ async fn ended(args: &Args, client: &Client, plan: &Plan, report: Report) -> Rep
         }
         Err(error) => report.failed(&error),
     }
+}
+
+/// How a run ended whose Job is gone.
+async fn gone(client: &Client, plan: &Plan, report: Report) -> Report {
+    let how = match memory::ending(client, plan).await {
+        Ok(Some(Phase::Succeeded)) => return report,
+        Ok(Some(_)) => "it failed",
+        Ok(None) => "how it ended is not known",
+        Err(error) => return report.failed(&error),
+    };
+    report.failed(
+        &Fault::failed(format!("the run {} has ended, and its Job is gone: {how}", plan.job))
+            .hint("its branch and its pull request tell more; another run takes another --trigger")
+            .into(),
+    )
 }
 
 async fn settings(args: &Args, client: Option<&Client>, namespace: &str) -> anyhow::Result<Settings> {

@@ -1,4 +1,5 @@
 use crate::api_resource::cluster;
+use crate::api_trigger::applied;
 use cluster::Cluster;
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -6,21 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-struct Ended {
-    code: Option<i32>,
-    lines: Vec<Value>,
-    stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) lines: Vec<Value>,
+    pub(crate) stderr: String,
 }
 
 /// A namespace that holds its pods to Pod Security "restricted", and the settings of a chart.
-struct Place {
-    cluster: &'static Cluster,
-    namespace: String,
+pub(crate) struct Place {
+    pub(crate) cluster: &'static Cluster,
+    pub(crate) namespace: String,
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    fn new(purpose: &str, more: &str) -> Self {
+    pub(crate) fn new(purpose: &str, more: &str) -> Self {
         let cluster = cluster();
         let namespace = cluster.namespace(purpose).unwrap();
         let level = "pod-security.kubernetes.io/enforce=restricted";
@@ -37,7 +38,7 @@ impl Place {
         self.folder.path().join("settings.yaml")
     }
 
-    fn start(&self, kubeconfig: &Path, arguments: &[&str], stdin: &str) -> Child {
+    pub(crate) fn start(&self, kubeconfig: &Path, arguments: &[&str], stdin: &str) -> Child {
         let mut child = Command::new(env!("CARGO_BIN_EXE_spawn-job"))
             .args(["--namespace", &self.namespace])
             .args(arguments)
@@ -56,17 +57,22 @@ impl Place {
         child
     }
 
-    fn spawn(&self, arguments: &[&str], stdin: &str) -> Ended {
+    pub(crate) fn spawn(&self, arguments: &[&str], stdin: &str) -> Ended {
         ended(self.start(self.cluster.kubeconfig(), arguments, stdin))
     }
 
-    fn list(&self, kind: &str) -> Vec<Value> {
+    pub(crate) fn list(&self, kind: &str) -> Vec<Value> {
         let found = self.cluster.get(&[kind, "--namespace", &self.namespace]).unwrap();
         found["items"].as_array().unwrap().clone()
     }
 
     /// The kubeconfig of someone who may do this in the namespace, and that on the cluster: API group, resource, verbs.
-    fn with_rights(&self, name: &str, here: &[[&str; 3]], on_the_cluster: &[[&str; 3]]) -> PathBuf {
+    pub(crate) fn with_rights(
+        &self,
+        name: &str,
+        here: &[[&str; 3]],
+        on_the_cluster: &[[&str; 3]],
+    ) -> PathBuf {
         let namespace = ["--namespace", self.namespace.as_str()];
         let kubectl =
             |arguments: &[&str]| self.cluster.kubectl(&[arguments, &namespace[..]].concat()).unwrap();
@@ -106,7 +112,7 @@ impl Place {
     }
 }
 
-fn ended(child: Child) -> Ended {
+pub(crate) fn ended(child: Child) -> Ended {
     let output = child.wait_with_output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     Ended {
@@ -116,7 +122,7 @@ fn ended(child: Child) -> Ended {
     }
 }
 
-fn task(name: &str, changes: Value) -> String {
+pub(crate) fn task(name: &str, changes: Value) -> String {
     let mut spec = json!({"agent": "publisher", "prompt": "Say $(HOME) \"it's\" `id`\n\u{e9}\u{1f600} $("});
     for (name, value) in changes.as_object().unwrap() {
         spec[name] = value.clone();
@@ -236,63 +242,6 @@ fn the_server_takes_every_form_of_a_task() {
     assert_eq!(ended.lines[0]["result"], "applied", "{}", ended.stderr);
 }
 
-/// K11
-#[test]
-fn fifty_at_once_make_one_job_and_one_volume() {
-    let place = Place::new("fifty", "");
-    let manifest = task("manual", json!({}));
-    let children: Vec<_> = (0..50).map(|_| place.start(place.cluster.kubeconfig(), &[], &manifest)).collect();
-    let reports: Vec<Ended> = children.into_iter().map(ended).collect();
-    let created = reports.iter().filter(|ended| ended.lines[0]["result"] == "created").count();
-    for ended in &reports {
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    }
-    assert_eq!(created, 1);
-    assert_eq!((place.list("jobs").len(), place.list("persistentvolumeclaims").len()), (1, 1));
-}
-
-/// K11
-#[test]
-fn killed_between_any_two_calls_the_next_one_finishes() {
-    let place = Place::new("killed", "");
-    let manifest: String =
-        (0..4).map(|at| task(&format!("manual-{at}"), json!({"workspace": {"mode": "hostPath"}}))).collect();
-    let mut cut = 0;
-    // From before the first call to after the last one.
-    for round in 0..30 {
-        let mut child = place.start(place.cluster.kubeconfig(), &[], &manifest);
-        std::thread::sleep(Duration::from_millis(10 * round));
-        if child.try_wait().unwrap().is_none() {
-            cut += 1;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert!(cut > 0, "none was cut short");
-    let last = place.spawn(&[], &manifest);
-    assert_eq!(last.code, Some(0), "{}", last.stderr);
-    assert_eq!((place.list("jobs").len(), place.list("persistentvolumeclaims").len()), (4, 4));
-    let volumes = place.cluster.get(&["persistentvolumes"]).unwrap();
-    let ours = volumes["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|volume| volume["spec"]["claimRef"]["namespace"] == place.namespace.as_str());
-    assert_eq!(ours.count(), 4);
-    // And from each state that a cut leaves.
-    for kind in ["jobs", "persistentvolumeclaims"] {
-        place
-            .cluster
-            .kubectl(&["delete", kind, "--all", "--wait=false", "--namespace", &place.namespace])
-            .unwrap();
-        if kind == "jobs" {
-            let again = place.spawn(&[], &manifest);
-            assert!(again.lines.iter().all(|line| line["result"] == "created"), "{:?}", again.lines);
-            assert_eq!((place.list("jobs").len(), place.list("persistentvolumeclaims").len()), (4, 4));
-        }
-    }
-}
-
 /// K11: a name is no proof.
 #[test]
 fn another_tasks_job_is_not_taken_for_this_ones() {
@@ -365,8 +314,10 @@ fn what_the_server_refuses_is_told_with_what_to_do() {
 fn the_rights_that_the_help_names_are_enough() {
     let place = Place::new("rights", "");
     let here = [
-        ["", "persistentvolumeclaims", "create get"],
-        ["batch", "jobs", "create get list watch"],
+        ["", "persistentvolumeclaims", "create get patch"],
+        ["batch", "jobs", "create get patch list watch"],
+        ["agents.kyle.pericak.com", "agenttasks", "get"],
+        ["agents.kyle.pericak.com", "agenttasks/status", "patch"],
         ["batch", "cronjobs", "create patch"],
         ["", "pods", "list watch"],
         ["", "events", "list"],
@@ -378,10 +329,11 @@ fn the_rights_that_the_help_names_are_enough() {
         task("reads", json!({"readOnly": true})),
         task("nightly", json!({"trigger": "scheduled", "schedule": "0 3 * * *"})),
         task("on-a-node", json!({"workspace": {"mode": "hostPath"}})),
+        applied(&place, "applied", json!({})),
     ]
     .concat();
-    for result in [["created", "created", "applied", "created"], ["existed", "existed", "applied", "existed"]]
-    {
+    for word in ["created", "existed"] {
+        let result = [word, word, "applied", word, word];
         let made = spawn(&[], &tasks);
         assert_eq!(made.code, Some(0), "{}", made.stderr);
         assert!(made.lines.iter().map(|line| &line["result"]).eq(&result), "{:?}", made.lines);

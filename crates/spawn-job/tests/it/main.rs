@@ -6,6 +6,8 @@
 mod api_resource;
 /// Jobs on the real API server.
 mod api_spawn;
+/// One trigger, one Job: whatever is killed, repeated or gone.
+mod api_trigger;
 /// The program: what it reads, refuses and prints.
 mod command;
 /// What a task becomes.
