@@ -185,3 +185,47 @@ fn the_live_view_is_gone_when_the_run_has_ended() {
     let (_, left) = stderr.rsplit_once("\x1b[J").unwrap();
     assert!(left.starts_with("✗ rejected") && !left.contains('\x1b'), "{left}");
 }
+
+/// The most memory that the process has had, in KiB.
+fn memory_at_most(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    high.unwrap().parse().unwrap()
+}
+
+/// P6
+#[test]
+fn memory_does_not_grow_with_the_transcript() {
+    const EVENTS: usize = 500;
+    let shown = format!("{SECRET} and {}", "a line of a tool's answer\\n".repeat(4000));
+    let event = format!(
+        r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"a","content":"{shown}"}}]}}}}"#
+    );
+    let mut child = agent_log(&["--quiet"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        for _ in 0..EVENTS {
+            stdin.write_all(event.as_bytes()).unwrap();
+            stdin.write_all(b"\n").unwrap();
+        }
+        // The process stays until it has been looked at.
+        let _ = ended.recv();
+    });
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = Vec::new();
+    let mut after = |events| {
+        for _ in 0..events {
+            line.clear();
+            assert!(stdout.read_until(b'\n', &mut line).unwrap() > 100_000);
+            assert!(!line.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+        }
+        memory_at_most(child.id())
+    };
+    let early = after(EVENTS / 10);
+    let late = after(EVENTS - EVENTS / 10);
+    assert!(late < early + 1024, "{early} KiB after a tenth, {late} KiB after all");
+    end.send(()).unwrap();
+    writer.join().unwrap();
+    child.wait_with_output().unwrap();
+}
