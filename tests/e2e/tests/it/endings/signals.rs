@@ -6,10 +6,14 @@ use agent_task::Outcome;
 use e2e::{Ended, REPOSITORY, World, heard, send};
 use sandbox::{Fault, How, Service};
 use serde_json::json;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 const INTERRUPTED: Expected<'_> = Expected { outcome: Outcome::Interrupted, ..UNFINISHED };
+
+const INTERRUPTED_BEFORE: Expected<'_> = Expected { outcome: Outcome::Interrupted, ..NOTHING_DONE };
 
 /// A run whose agent writes the note and then runs `command`, which has said through the pipe that it is at work.
 fn at_work(command: &str) -> anyhow::Result<(World, Child)> {
@@ -74,6 +78,55 @@ fn a_run_that_is_ended_while_its_servers_start_does_not_begin() -> anyhow::Resul
     assert_ended(&world, &ended, expected)?;
     assert_eq!(world.sandbox.model().first_request_at(), None, "the model was asked");
     Ok(())
+}
+
+/// P8, P9: between the checks and the agent.
+#[test]
+fn a_run_that_is_ended_before_its_agent_does_not_begin() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    let pipe = world.pipe("at-work")?;
+    let go = world.pipe("go")?;
+    let folder = world.path("before");
+    std::fs::create_dir(&folder)?;
+    let slow = format!(
+        "#!/bin/sh\necho here >{}\nread -r go <{}\nexec {} \"$@\"\n",
+        pipe.display(),
+        go.display(),
+        e2e::find_program("mcp-config")?.display(),
+    );
+    std::fs::write(folder.join("mcp-config"), slow)?;
+    std::fs::set_permissions(folder.join("mcp-config"), Permissions::from_mode(0o755))?;
+    let mut run = run(&world, &[])?;
+    let path = run.get_envs().find_map(|(name, value)| value.filter(|_| name == "PATH")).unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(path)))?;
+    let child = run.env("PATH", path).spawn()?;
+    heard(&pipe)?;
+    send("TERM", child.id())?;
+    std::fs::write(&go, "go\n")?;
+    let ended = end(child)?;
+    assert_ended(&world, &ended, Expected { error: "ended by a signal", ..INTERRUPTED_BEFORE })?;
+    assert_eq!(world.sandbox.model().first_request_at(), None, "the model was asked");
+    Ok(())
+}
+
+/// P9, P10: a commit that has begun is finished, and published.
+#[test]
+fn a_run_that_is_ended_while_its_work_is_committed_delivers_it() -> anyhow::Result<()> {
+    let large = "head -c 48M /dev/urandom >content/posts/film.bin";
+    let world = world([writes_the_note(), runs(large), is_done()])?;
+    let mut child = run(&world, &["--allowed-tools", "Write,Bash"])?.spawn()?;
+    let objects = world.clone_path().join(".git/objects");
+    let writes = || {
+        let entries = std::fs::read_dir(&objects).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("tmp_obj"))
+    };
+    while !writes() {
+        assert_eq!(child.try_wait()?, None, "no commit was seen");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    send("TERM", child.id())?;
+    let files = &["content/posts/film.bin", "content/posts/note.md"];
+    assert_ended(&world, &end(child)?, Expected { files, ..DELIVERED })
 }
 
 /// P9: what guards the agent is killed itself, as by the kernel when memory runs out.
