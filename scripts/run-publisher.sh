@@ -14,6 +14,7 @@ Options:
   --no-publish          Keep the branch here: no push, no pull request, no message
   --no-notify           Publish, but tell nobody
   --repo OWNER/NAME     Repository on GitHub [env: GITHUB_REPOSITORY; default: the remote origin's]
+  --label NAME          Label for the pull request; may be given several times
   --base BRANCH         Branch that the pull request goes to [default: main]
   --agent NAME          Agent, as .claude/agents defines it [default: publisher]
   --runtime NAME        Agent CLI: claude or opencode [env: PRESSRUN_RUNTIME; default: claude]
@@ -73,17 +74,18 @@ parse() {
     topic='' stage=all publish=1 notify=1 dry_run=0
     repo=${GITHUB_REPOSITORY:-} base=main agent=publisher runtime=${PRESSRUN_RUNTIME:-claude} timeout=30m run_dir=${PRESSRUN_RUN_DIR:-}
     allowed_tools='Agent,Read,Write,Edit,Glob,Grep,TodoWrite,WebSearch,WebFetch,mcp__playwright,Bash(git *),Bash(start-dev-bg.sh *)'
-    mcp_args=() agent_args=() push_args=()
+    mcp_args=() agent_args=() push_args=() pull_args=()
     local topics=()
     while (($#)); do
         case $1 in
-            --stage | --repo | --base | --agent | --runtime | --timeout | --max-turns | --max-budget-usd | --model | --allowed-tools | --mcp-overlay | --run-dir)
+            --stage | --repo | --label | --base | --agent | --runtime | --timeout | --max-turns | --max-budget-usd | --model | --allowed-tools | --mcp-overlay | --run-dir)
                 [[ -n ${2:-} ]] || die 2 "$1 wants a value"
                 ;;
         esac
         case $1 in
             --stage) stage=$2 ;;
             --repo) repo=$2 ;;
+            --label) pull_args+=(--label "$2") ;;
             --base) base=$2 push_args=(--allow-base "$2") ;;
             --agent) agent=$2 ;;
             --runtime) runtime=$2 ;;
@@ -364,7 +366,7 @@ mint() {
 
 # A run in this clone that was killed, or that nobody was told of, is published first.
 recover() {
-    local left folder again=(run-publisher.sh --stage publish --repo "$repo")
+    local left folder again=(run-publisher.sh --stage publish --repo "$repo" "${pull_args[@]}")
     left=$(branch-run left)
     [[ -n $left ]] || return 0
     folder=$(jq -r '.recordFile // empty | sub("/[^/]*$"; "")' <<<"$left")
@@ -398,7 +400,7 @@ run_publish() {
     if ((commits > 0)); then
         if logged "$log" mint; then
             step push push-failed branch-run push --repo "$repo" "${push_args[@]}" &&
-                step pull-request pull-request-failed open-pr --repo "$repo" || code=1
+                step pull-request pull-request-failed open-pr --repo "$repo" "${pull_args[@]}" || code=1
         else
             # 128 and SIGTERM
             (($? == 143)) && why=(--outcome interrupted --error 'the run was ended by a signal')

@@ -11,7 +11,7 @@ const TOPIC: &str = "A post about container images";
 #[test]
 fn a_topic_becomes_a_branch_a_pull_request_and_a_message() -> anyhow::Result<()> {
     let world = World::new("publish")?;
-    let ended = world.publish(&[TOPIC])?;
+    let ended = world.publish(&["--label", "blog", TOPIC])?;
     assert_eq!(ended.code, 0, "{}", ended.stderr);
 
     // The remote has one new branch with one new post, made from main; main has not moved.
@@ -27,7 +27,7 @@ fn a_topic_becomes_a_branch_a_pull_request_and_a_message() -> anyhow::Result<()>
     let [pull] = pulls.as_slice() else { panic!("one pull request, not {pulls:?}") };
     assert_eq!((&pull.head, &pull.base, pull.state.as_str()), (branch, &"main".to_owned(), "open"));
     assert_eq!((&pull.head_sha, pull.draft), (head, false));
-    assert_eq!(pull.title, TOPIC);
+    assert_eq!((pull.title.as_str(), pull.labels.as_slice()), (TOPIC, &["blog".to_owned()][..]));
     for part in [TOPIC, branch.as_str(), "success"] {
         assert!(pull.body.contains(part), "'{part}' in {}", pull.body);
     }
