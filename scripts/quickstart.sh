@@ -261,6 +261,11 @@ main() {
     local began=$EPOCHREALTIME
     set_colours
     parse "$@"
+    # Files are named from where this was called.
+    local file
+    for file in {CLAUDE_CODE_OAUTH_TOKEN,GITHUB_APP_PRIVATE_KEY,GITHUB_TOKEN,DISCORD_WEBHOOK_URL,DISCORD_BOT_TOKEN}_FILE; do
+        [[ -z ${!file:-} || ${!file} == /* ]] || export "$file=$PWD/${!file}"
+    done
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
     if [[ -z $sandboxed ]] && ! has_credentials; then sandboxed=1; fi
     [[ -n $topic || -n $sandboxed ]] ||
