@@ -377,6 +377,48 @@ impl Cluster {
         Ok(name)
     }
 
+    /// A kubeconfig, as JSON, of a new service account in the namespace that may do this in there and that on the whole cluster:
+    /// API group, resource, verbs with spaces between them.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub fn account(
+        &self,
+        namespace: &str,
+        name: &str,
+        here: &[[&str; 3]],
+        everywhere: &[[&str; 3]],
+    ) -> anyhow::Result<String> {
+        const RBAC: &str = "rbac.authorization.k8s.io";
+        let account = json!({"kind": "ServiceAccount", "name": name, "namespace": namespace});
+        let global = format!("{namespace}-{name}");
+        let mut objects = vec![
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}),
+        ];
+        for (kind, name, rights) in [("Role", name, here), ("ClusterRole", &global, everywhere)] {
+            let rules: Vec<Value> = rights
+                .iter()
+                .map(|[group, resource, verbs]| {
+                    let verbs: Vec<&str> = verbs.split(' ').collect();
+                    json!({"apiGroups": [group], "resources": [resource], "verbs": verbs})
+                })
+                .collect();
+            let object = |kind: &str| json!({"apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": name, "namespace": namespace}});
+            let (mut role, mut binding) = (object(kind), object(&format!("{kind}Binding")));
+            role["rules"] = rules.into();
+            binding["roleRef"] = json!({"apiGroup": RBAC, "kind": kind, "name": name});
+            binding["subjects"] = json!([account]);
+            objects.extend([role, binding]);
+        }
+        self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string())?;
+        let token = self.kubectl(&["create", "token", name, "--namespace", namespace])?;
+        let config = self.kubectl(&["config", "view", "--raw", "--output=json"])?;
+        let mut config: Value = serde_json::from_str(&config)?;
+        config["users"][0]["user"] = json!({"token": token.trim()});
+        config["contexts"][0]["context"]["namespace"] = namespace.into();
+        Ok(config.to_string())
+    }
+
     /// Runs kubectl as the administrator; its stdout.
     ///
     /// # Errors

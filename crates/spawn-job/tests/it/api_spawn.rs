@@ -73,41 +73,9 @@ impl Place {
         here: &[[&str; 3]],
         on_the_cluster: &[[&str; 3]],
     ) -> PathBuf {
-        let namespace = ["--namespace", self.namespace.as_str()];
-        let kubectl =
-            |arguments: &[&str]| self.cluster.kubectl(&[arguments, &namespace[..]].concat()).unwrap();
-        kubectl(&["create", "serviceaccount", name]);
-        let rules = |rights: &[[&str; 3]]| -> Vec<Value> {
-            let rule = |[group, resource, verbs]: &[&str; 3]| {
-                let verbs: Vec<_> = verbs.split(' ').collect();
-                json!({"apiGroups": [group], "resources": [resource], "verbs": verbs})
-            };
-            rights.iter().map(rule).collect()
-        };
-        let everywhere = format!("{name}-{}", self.namespace);
-        for (kind, name, rights) in [("Role", name, here), ("ClusterRole", &everywhere, on_the_cluster)] {
-            let metadata = json!({"name": name, "namespace": self.namespace});
-            let group = "rbac.authorization.k8s.io";
-            let role = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": metadata, "rules": rules(rights)});
-            self.cluster.apply(&role.to_string()).unwrap();
-        }
-        let subject = format!("--serviceaccount={}:{name}", self.namespace);
-        kubectl(&["create", "rolebinding", name, &format!("--role={name}"), &subject]);
-        kubectl(&[
-            "create",
-            "clusterrolebinding",
-            &everywhere,
-            &format!("--clusterrole={everywhere}"),
-            &subject,
-        ]);
-        let token = kubectl(&["create", "token", name]);
-        let mut config: Value = serde_json::from_str(
-            &self.cluster.kubectl(&["config", "view", "--raw", "--output=json"]).unwrap(),
-        )
-        .unwrap();
-        config["users"][0]["user"] = json!({"token": token.trim()});
         let path = self.folder.path().join(format!("{name}.kubeconfig"));
-        std::fs::write(&path, config.to_string()).unwrap();
+        let config = self.cluster.account(&self.namespace, name, here, on_the_cluster).unwrap();
+        std::fs::write(&path, config).unwrap();
         path
     }
 }
