@@ -7,10 +7,11 @@ use piece::duration::limit;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Check that a run would work here: what is wrong, and how to mend it.
+/// Check that a run would work, here or on a cluster: what is wrong, and how to mend it.
 ///
 /// Nothing is changed and nothing is posted. The agent CLI logs in and answers with one word, which costs a few hundred tokens
-/// (--skip login). Credentials are those of run-publisher.sh, from the environment.
+/// (--skip login). Credentials are those of run-publisher.sh, from the environment. With --cluster, looks at the cluster that
+/// spawn-job would use instead of this machine; what the caller may not read there is told as unknown.
 #[derive(Debug, Parser)]
 #[command(
     name = "preflight",
@@ -22,6 +23,7 @@ Examples:
   preflight
   preflight --only tools --only repository
   preflight --runtime opencode --model anthropic/claude-sonnet-5
+  preflight --cluster -n ai-agents
   preflight --skip login | jq -r '.checks[] | select(.status == \"failed\") | .remedy'"
 )]
 pub struct Args {
@@ -52,6 +54,18 @@ pub struct Args {
     /// Send one test message to Discord
     #[arg(long)]
     pub post: bool,
+
+    /// Check the cluster that KUBECONFIG names, instead of this machine
+    #[arg(long, conflicts_with_all = ["mcp_overlay", "model", "post"])]
+    pub cluster: bool,
+
+    /// Namespace of the agents
+    #[arg(long, short, value_name = "NAME", default_value = "ai-agents", requires = "cluster")]
+    pub namespace: String,
+
+    /// The cluster's settings, as spawn-job reads them [default: key settings.yaml of the ConfigMap spawn-job]
+    #[arg(long, value_name = "FILE", env = "SPAWN_JOB_CONFIG")]
+    pub config: Option<PathBuf>,
 
     /// Do this check alone; may be given several times
     #[arg(long, value_enum, value_name = "CHECK", value_delimiter = ',')]

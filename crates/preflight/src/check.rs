@@ -1,7 +1,7 @@
 //! The checks, in one table, and what each can find.
 
 use crate::context::Context;
-use crate::{agent, discord, github, login, mcp, repository, tools};
+use crate::{agent, cluster, discord, github, login, mcp, repository, tools};
 use agent_task::Exit;
 use clap::ValueEnum;
 use piece::Fault;
@@ -27,13 +27,33 @@ pub enum Name {
     Github,
     /// The webhook or the bot's channel can be read
     Discord,
+    /// Of a cluster: the API server answers, and takes the login
+    Server,
+    /// Of a cluster: it has the custom resource AgentTask
+    Definition,
+    /// Of a cluster: the namespace, and which pods it takes
+    Namespace,
+    /// Of a cluster: the caller may do what spawn-job and reap-pvcs do
+    Rights,
+    /// Of a cluster: the settings that spawn-job reads
+    Settings,
+    /// Of a cluster: the service account of the pods
+    Account,
+    /// Of a cluster: the Secrets of the pods have their keys
+    Secrets,
+    /// Of a cluster: where the volumes come from
+    Volumes,
+    /// Of a cluster: a NetworkPolicy selects the agents' pods
+    Policy,
 }
 
-impl Name {
-    /// Every name.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        CHECKS.iter().map(|check| check.name)
-    }
+/// What a check looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// This machine.
+    Here,
+    /// The cluster.
+    Cluster,
 }
 
 impl fmt::Display for Name {
@@ -46,18 +66,43 @@ impl fmt::Display for Name {
 /// A check and how it is made.
 pub(crate) struct Check {
     pub(crate) name: Name,
+    place: Place,
     look: fn(&Context) -> anyhow::Result<Finding>,
 }
 
-/// Every check, in the order of the report.
-pub(crate) const CHECKS: &[Check] = &[
-    Check { name: Name::Tools, look: tools::look },
-    Check { name: Name::Repository, look: repository::look },
-    Check { name: Name::Agent, look: agent::look },
-    Check { name: Name::Mcp, look: mcp::look },
-    Check { name: Name::Login, look: login::look },
-    Check { name: Name::Github, look: github::look },
-    Check { name: Name::Discord, look: discord::look },
+impl Place {
+    /// Its checks, in the order of the report.
+    pub(crate) fn checks(self) -> impl Iterator<Item = &'static Check> {
+        CHECKS.iter().filter(move |check| check.place == self)
+    }
+}
+
+const fn here(name: Name, look: fn(&Context) -> anyhow::Result<Finding>) -> Check {
+    Check { name, place: Place::Here, look }
+}
+
+const fn on_cluster(name: Name, look: fn(&Context) -> anyhow::Result<Finding>) -> Check {
+    Check { name, place: Place::Cluster, look }
+}
+
+/// Every check.
+const CHECKS: &[Check] = &[
+    here(Name::Tools, tools::look),
+    here(Name::Repository, repository::look),
+    here(Name::Agent, agent::look),
+    here(Name::Mcp, mcp::look),
+    here(Name::Login, login::look),
+    here(Name::Github, github::look),
+    here(Name::Discord, discord::look),
+    on_cluster(Name::Server, cluster::server::look),
+    on_cluster(Name::Definition, cluster::definition::look),
+    on_cluster(Name::Namespace, cluster::namespace::look),
+    on_cluster(Name::Rights, cluster::rights::look),
+    on_cluster(Name::Settings, cluster::settings::look),
+    on_cluster(Name::Account, cluster::account::look),
+    on_cluster(Name::Secrets, cluster::secrets::look),
+    on_cluster(Name::Volumes, cluster::volumes::look),
+    on_cluster(Name::Policy, cluster::policy::look),
 ];
 
 /// What a check finds that did not fail. One that failed is an error: a [`Fault`] with its exit code, its hint being the remedy.
@@ -67,6 +112,8 @@ pub(crate) enum Finding {
     Good(String),
     /// A run would work, or may; somebody should look.
     Warning { detail: String, remedy: String },
+    /// It may not be looked at by this caller.
+    Unknown { detail: String, remedy: String },
 }
 
 /// A check stands on what another one looks at, and that one has failed.
@@ -80,6 +127,7 @@ pub(crate) struct Unmet(pub(crate) Name);
 pub(crate) enum Status {
     Ok,
     Warning,
+    Unknown,
     Failed,
     Skipped,
 }
@@ -107,6 +155,9 @@ impl Check {
             Ok(Finding::Good(detail)) => Checked::new(self.name, Status::Ok, detail, None),
             Ok(Finding::Warning { detail, remedy }) => {
                 Checked::new(self.name, Status::Warning, detail, Some(remedy))
+            }
+            Ok(Finding::Unknown { detail, remedy }) => {
+                Checked::new(self.name, Status::Unknown, detail, Some(remedy))
             }
             Err(error) if error.is::<Unmet>() => Checked::skipped(self.name, &error.to_string()),
             Err(error) => {

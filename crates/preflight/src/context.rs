@@ -1,7 +1,8 @@
 //! What the checks are given: what was asked for, and what is looked up once.
 
 use crate::args::Args;
-use crate::check::{Name, Unmet};
+use crate::check::{Name, Place, Unmet};
+use crate::cluster::Cluster;
 use crate::program::Stop;
 use crate::repository;
 use agent_home::Runtime;
@@ -29,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) redactor: Redactor,
     pub(crate) client: Client,
     pub(crate) stop: Stop,
+    pub(crate) place: Place,
+    cluster: Option<Cluster>,
     began: Instant,
     repository: Option<String>,
     checkout: Result<Checkout, Fault>,
@@ -40,7 +43,21 @@ impl Context {
     /// # Errors
     /// Usage faults for arguments that make no sense.
     pub(crate) fn new(args: Args) -> anyhow::Result<Self> {
-        let Args { agent, runtime, repo, base, mcp_overlay, model, post, only, skip, timeout } = args;
+        let Args {
+            agent,
+            runtime,
+            repo,
+            base,
+            mcp_overlay,
+            model,
+            post,
+            cluster,
+            namespace,
+            config,
+            only,
+            skip,
+            timeout,
+        } = args;
         names::check_agent(&agent).map_err(|error| Fault::usage(error.to_string()))?;
         branch_run::push::check_base(&base)?;
         let repository = repo.map(|repo| repo.trim().to_owned()).filter(|repo| !repo.is_empty());
@@ -51,7 +68,7 @@ impl Context {
         // Checks run elsewhere.
         let mcp_overlay = mcp_overlay.map(|path| here.join(path));
         let checkout = Checkout::find(&here).map_err(|error| fault(&error));
-        let context = Self {
+        let mut context = Self {
             agent,
             runtime,
             base,
@@ -70,22 +87,40 @@ impl Context {
             // A wait would break into the table.
             client: Client::new("preflight", env!("CARGO_PKG_VERSION")).with_progress(|_| ()),
             stop: Stop::listen().context("listening for signals")?,
+            place: if cluster { Place::Cluster } else { Place::Here },
+            cluster: None,
             began: Instant::now(),
             repository,
             checkout,
             only,
             skip,
         };
-        if !Name::all().any(|name| context.lists(name) && !context.skips(name)) {
+        let is_elsewhere = |name: &&Name| context.place.checks().all(|check| check.name != **name);
+        if let Some(name) = context.only.iter().find(is_elsewhere) {
+            let fault = Fault::usage(format!("'{name}' is not among what is checked"));
+            return Err(fault.hint("--cluster looks at a cluster, without it this machine").into());
+        }
+        if !context.place.checks().any(|check| context.lists(check.name) && !context.skips(check.name)) {
             return Err(Fault::usage("no check is left to do").hint("drop --only or --skip").into());
         }
         if context.post && (!context.lists(Name::Discord) || context.skips(Name::Discord)) {
             return Err(Fault::usage("--post is part of the check 'discord', which is left out").into());
         }
+        if cluster {
+            context.cluster = Some(Cluster::new(namespace, config, context.deadline())?);
+        }
         Ok(context)
     }
 
-    /// Whether the check stands in the report.
+    /// The cluster.
+    ///
+    /// # Errors
+    /// A usage fault where none was asked for.
+    pub(crate) fn cluster(&self) -> Result<&Cluster, Fault> {
+        self.cluster.as_ref().ok_or_else(|| Fault::usage("no cluster was asked for").hint("give --cluster"))
+    }
+
+    /// Whether the check, one of those of the place, stands in the report.
     pub(crate) fn lists(&self, name: Name) -> bool {
         self.only.is_empty() || self.only.contains(&name)
     }
@@ -118,7 +153,7 @@ impl Context {
     /// # Errors
     /// [`Unmet`] where the check that is about it says what is wrong, else as there.
     pub(crate) fn root(&self) -> anyhow::Result<&Path> {
-        self.checkout().map(Checkout::root).map_err(|fault| self.unmet(fault))
+        self.checkout().map(Checkout::root).map_err(|fault| self.unmet(Name::Repository, fault))
     }
 
     /// The repository on GitHub, and whether it was asked for by name.
@@ -137,18 +172,14 @@ impl Context {
         })
     }
 
-    /// `fault` where nobody else tells it, else that somebody does.
-    pub(crate) fn unmet(&self, fault: Fault) -> anyhow::Error {
-        if self.lists(Name::Repository) && !self.skips(Name::Repository) {
-            Unmet(Name::Repository).into()
-        } else {
-            fault.into()
-        }
+    /// `fault`, which the check `name` tells where it is made: else it itself.
+    pub(crate) fn unmet(&self, name: Name, fault: Fault) -> anyhow::Error {
+        if self.lists(name) && !self.skips(name) { Unmet(name).into() } else { fault.into() }
     }
 }
 
 /// The error with its causes as one fault.
-fn fault(error: &anyhow::Error) -> Fault {
+pub(crate) fn fault(error: &anyhow::Error) -> Fault {
     let known = error.downcast_ref::<Fault>();
     let exit = known.map_or(agent_task::Exit::Failed, Fault::exit);
     let fault = Fault::new(exit, format!("{error:#}"));

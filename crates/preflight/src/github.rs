@@ -1,7 +1,7 @@
 //! `github`: a token can be minted for the repository, and with it the repository can be read, by API and by git. The rules that
 //! stand against a run's branch are looked up where GitHub tells them. The token is revoked.
 
-use crate::check::Finding;
+use crate::check::{Finding, Name};
 use crate::context::Context;
 use crate::program::{self, Broken};
 use agent_task::{Exit, Secret, secret};
@@ -63,7 +63,7 @@ impl Token {
 }
 
 pub(crate) fn look(context: &Context) -> anyhow::Result<Finding> {
-    let (repository, _) = context.repository().map_err(|fault| context.unmet(fault))?;
+    let (repository, _) = context.repository().map_err(|fault| context.unmet(Name::Repository, fault))?;
     let app = AppArgs::from_env();
     let policy = Policy::github().within(context.patience());
     let api = Api::new(&context.client, app.api_url())?.with_policy(policy);
@@ -79,7 +79,10 @@ pub(crate) fn look(context: &Context) -> anyhow::Result<Finding> {
     let revoked = mint_gh_token::revoke(&api, &minted.token);
     match (found?, revoked) {
         (found, Ok(_)) => Ok(found),
-        (Finding::Good(detail) | Finding::Warning { detail, .. }, Err(error)) => Ok(Finding::Warning {
+        (
+            Finding::Good(detail) | Finding::Warning { detail, .. } | Finding::Unknown { detail, .. },
+            Err(error),
+        ) => Ok(Finding::Warning {
             detail: format!("{detail}\nthe token could not be revoked: {error:#}"),
             remedy: format!("nothing need be done: it ends at {}", minted.expires_at),
         }),

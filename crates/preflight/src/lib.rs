@@ -1,4 +1,4 @@
-//! Says whether a run would work here, before one is begun: what is wrong, and how to mend it.
+//! Says whether a run would work, here or on a cluster, before one is begun: what is wrong, and how to mend it.
 //!
 //! - stdout: one JSON document, whatever was found.
 //! - stderr: a table for people, a row as each check ends.
@@ -10,17 +10,19 @@
 //!
 //! The checks do what the run would do, by the same means: the agent CLI logs in with the environment that it would get,
 //! and is asked for one word, which costs a few hundred tokens (`--skip login`); the MCP servers are started and list their tools;
-//! a token is minted for the repository, used to read, and revoked.
+//! a token is minted for the repository, used to read, and revoked. On a cluster (`--cluster`) they look for what `spawn-job`
+//! would need, by its own settings and its own plan of a pod.
 //!
 //! # What it never does
 //!
-//! - Change the work tree or the remote, or post anything: `--post` alone sends one message.
+//! - Change the work tree, the remote or the cluster, or post anything: `--post` alone sends one message.
 //! - Print a secret: every text is redacted on its way out.
 //! - Leave a process, a file or a token behind.
 
 mod agent;
 pub mod args;
 mod check;
+mod cluster;
 mod context;
 mod discord;
 mod github;
@@ -34,7 +36,7 @@ mod tools;
 pub use args::Args;
 
 use agent_task::Exit;
-use check::{CHECKS, Check, Checked, Name};
+use check::{Check, Checked, Name};
 use context::Context;
 use piece::{Fault, output};
 use report::{Report, Table};
@@ -51,7 +53,8 @@ const GRACE: Duration = Duration::from_secs(6);
 /// Usage faults; a fault where a signal stopped it. What a check finds is no error but the exit code.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let context = Arc::new(Context::new(args)?);
-    let checks: Vec<&'static Check> = CHECKS.iter().filter(|check| context.lists(check.name)).collect();
+    let checks: Vec<&'static Check> =
+        context.place.checks().filter(|check| context.lists(check.name)).collect();
     let mut table = Table::new();
     let (results, arrivals) = channel();
     for &check in &checks {
@@ -100,7 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
     }
     found.sort_by_key(|checked| checked.name);
-    let report = Report::new(found);
+    let report = Report::new(context.place, found);
     table.end(&report);
     output::line(&report)?;
     Ok(report.exit())

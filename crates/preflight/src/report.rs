@@ -1,6 +1,6 @@
 //! What is found: as JSON for programs, as a table for people.
 
-use crate::check::{CHECKS, Checked, Status};
+use crate::check::{Checked, Place, Status};
 use agent_task::Exit;
 use message_text::figures::time;
 use serde::Serialize;
@@ -14,12 +14,14 @@ pub(crate) struct Report {
     kind: &'static str,
     checks: Vec<Checked>,
     ok: bool,
+    #[serde(skip)]
+    place: Place,
 }
 
 impl Report {
-    pub(crate) fn new(checks: Vec<Checked>) -> Self {
+    pub(crate) fn new(place: Place, checks: Vec<Checked>) -> Self {
         let ok = checks.iter().all(|checked| checked.status != Status::Failed);
-        Self { kind: "Preflight", checks, ok }
+        Self { kind: "Preflight", checks, ok, place }
     }
 
     /// A credential before all else: nothing works without it, and it is mended elsewhere. What passes by itself comes last.
@@ -39,14 +41,18 @@ impl Report {
     fn summary(&self) -> String {
         let count = |status| self.checks.iter().filter(|checked| checked.status == status).count();
         let (failed, warnings) = (count(Status::Failed), count(Status::Warning));
-        let of = self.checks.len();
+        let (of, all) = (self.checks.len(), self.place.checks().count());
+        let place = match self.place {
+            Place::Here => "here",
+            Place::Cluster => "on this cluster",
+        };
         match (failed, warnings) {
             (0, warnings) => {
-                let made = of - count(Status::Skipped);
-                let text = if made == CHECKS.len() {
-                    "a run would work here".to_owned()
+                let made = of - count(Status::Skipped) - count(Status::Unknown);
+                let text = if made == all {
+                    format!("a run would work {place}")
                 } else {
-                    format!("nothing is wrong in what was checked, {made} of {} checks", CHECKS.len())
+                    format!("nothing is wrong in what was checked, {made} of {all} checks")
                 };
                 match warnings {
                     0 => text,
@@ -54,7 +60,7 @@ impl Report {
                     many => format!("{text}, with {many} warnings"),
                 }
             }
-            (failed, _) => format!("{failed} of {of} checks failed: a run would not work here"),
+            (failed, _) => format!("{failed} of {of} checks failed: a run would not work {place}"),
         }
     }
 }
@@ -102,6 +108,7 @@ fn row(checked: &Checked, colours: bool) -> String {
     let (mark, colour) = match status {
         Status::Ok => ("✓", "32"),
         Status::Warning => ("!", "33"),
+        Status::Unknown => ("?", "33"),
         Status::Failed => ("✗", "31"),
         Status::Skipped => ("-", "2"),
     };
@@ -146,7 +153,7 @@ mod tests {
         let exit = |exits: &[Exit]| {
             let failed = exits.iter().map(|exit| checked(Name::Mcp, Status::Failed, *exit));
             let fine = checked(Name::Tools, Status::Warning, Exit::Done);
-            Report::new(failed.chain([fine]).collect()).exit()
+            Report::new(Place::Here, failed.chain([fine]).collect()).exit()
         };
         assert_eq!(exit(&[]), Exit::Done, "a warning is no failure");
         assert_eq!(exit(&[Exit::Retry, Exit::Denied, Exit::Failed]), Exit::Denied);
@@ -169,8 +176,8 @@ mod tests {
 
     #[test]
     fn the_last_line_says_what_it_means() {
-        let summary = |checks| Report::new(checks).summary();
-        let all = || CHECKS.iter().map(|check| checked(check.name, Status::Ok, Exit::Done));
+        let summary = |checks| Report::new(Place::Here, checks).summary();
+        let all = || Place::Here.checks().map(|check| checked(check.name, Status::Ok, Exit::Done));
         assert_eq!(summary(all().collect()), "a run would work here");
         let warned = |mut found: Checked| {
             found.status = Status::Warning;

@@ -19,7 +19,13 @@ fn bare(arguments: &[&str]) -> (i32, String, String) {
 fn the_help_has_examples_and_says_that_a_login_costs() {
     let (code, help, _) = bare(&["--help"]);
     assert_eq!(code, 0);
-    for part in ["preflight --only tools", "Exit codes", "costs a few hundred tokens", "--completions"] {
+    for part in [
+        "preflight --only tools",
+        "Exit codes",
+        "costs a few hundred tokens",
+        "--completions",
+        "preflight --cluster -n ai-agents",
+    ] {
         assert!(help.contains(part), "'{part}' in {help}");
     }
     let (code, completions, _) = bare(&["--completions", "bash"]);
@@ -38,6 +44,8 @@ fn wrong_usage_is_told_before_anything_is_checked() {
         (&["--agent", "no such agent"], "no such agent"),
         (&["--base", "a..b"], "a..b"),
         (&["--timeout", "60"], "90s"),
+        (&["--only", "secrets"], "--cluster looks at a cluster"),
+        (&["-n", "ai-agents"], "--cluster"),
     ] {
         let (code, stdout, stderr) = bare(arguments);
         assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod cluster;
 mod command_line;
 mod failures;
 mod opencode;
