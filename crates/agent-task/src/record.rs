@@ -64,6 +64,9 @@ pub struct RunRecord {
     /// The work on the branch is not finished: the agent was stopped or failed. The pull request is a draft.
     #[serde(default)]
     pub unfinished: bool,
+    /// Work of the run lies in the work tree still, because it could not be committed: `branch-run salvage` does that, once it can.
+    #[serde(default)]
+    pub uncommitted: bool,
     /// What the agent CLI said of its run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<AgentReport>,
@@ -112,6 +115,7 @@ impl RunRecord {
             files: Vec::new(),
             files_changed: 0,
             unfinished: false,
+            uncommitted: false,
             report: None,
             started_at,
             ended_at: None,
@@ -133,6 +137,22 @@ impl RunRecord {
         self.outcome = outcome;
         self.stage = Some(Stage::new(stage));
         self.error = Some(error);
+    }
+
+    /// Says why the run was interrupted, where it was: a signal tells its receiver nothing of that. Said twice it stands there once.
+    pub fn explain(&mut self, reason: &str) {
+        let known = self.error.as_deref().unwrap_or_default();
+        if self.outcome == Outcome::Interrupted && !known.starts_with(reason) {
+            self.error =
+                Some(if known.is_empty() { reason.to_owned() } else { format!("{reason} ({known})") });
+        }
+    }
+
+    /// What to do about how it ended: one imperative sentence, or nothing where there is nothing to do.
+    #[must_use]
+    pub const fn remedy(&self) -> Option<&'static str> {
+        // Whatever failed first: work is at stake.
+        if self.uncommitted { Outcome::CommitFailed.remedy() } else { self.outcome.remedy() }
     }
 
     /// Whether the work reached its readers: the agent succeeded, the remote has the branch at our head, and its
@@ -330,6 +350,30 @@ mod tests {
         assert_eq!(record.outcome, Outcome::TurnLimit);
         assert_eq!(record.stage, Some(Stage::new("writer")));
         assert_eq!(record.error.as_deref(), Some("20 turns; then: no route to host"));
+    }
+
+    /// K16
+    #[test]
+    fn a_reason_is_given_for_what_was_interrupted_alone() {
+        let mut record = begun();
+        record.explain("evicted");
+        assert_eq!(record, begun());
+        record.fail(Outcome::Interrupted, "writer", "branch-run got SIGTERM");
+        for _ in 0..2 {
+            record.explain("evicted");
+            assert_eq!(record.error.as_deref(), Some("evicted (branch-run got SIGTERM)"));
+        }
+        assert_eq!(record.stage, Some(Stage::new("writer")));
+    }
+
+    /// P9
+    #[test]
+    fn work_that_is_not_committed_is_what_to_see_to_first() {
+        let mut record = begun();
+        record.fail(Outcome::Timeout, Stage::AGENT, "late");
+        assert_eq!(record.remedy(), Outcome::Timeout.remedy());
+        record.uncommitted = true;
+        assert_eq!(record.remedy(), Outcome::CommitFailed.remedy());
     }
 
     /// P1

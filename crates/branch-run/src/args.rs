@@ -15,7 +15,7 @@ use std::time::Duration;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     subcommand_help_heading = "Other steps",
-    override_usage = "branch-run [OPTIONS] -- COMMAND...\n       branch-run <push|fail|left|salvage|settle> [OPTIONS]",
+    override_usage = "branch-run [OPTIONS] -- COMMAND...\n       branch-run <push|fail|explain|left|salvage|settle> [OPTIONS]",
     after_help = "The command runs at the root of the work tree with an environment of its own: no ANTHROPIC_*, GitHub \
 or Discord variable reaches it unless the MCP configuration or --pass-env names it. Exit codes: 0 the record is \
 written, failed runs included; 2 nothing was begun; 3 another run is at work in this clone.
@@ -39,6 +39,8 @@ pub enum Step {
     Push(Push),
     /// Note a failure in the run record on stdin, or make the record of a run that failed before it began.
     Fail(Fail),
+    /// Say in the run record on stdin why the run was interrupted; any other record passes as it is.
+    Explain(Explain),
     /// Print which run in this clone was killed, or not published; nothing where there is none.
     Left(Left),
     /// Commit what a run left that was killed, and print its record. The next run does it too.
@@ -221,10 +223,25 @@ pub struct Fail {
     pub record: Option<PathBuf>,
 }
 
-/// Options of `salvage`.
+/// Options of `explain`.
 #[derive(Debug, Group)]
 #[command(after_help = "Example:
-  branch-run salvage | branch-run push --repo octo/blog >pushed.json")]
+  branch-run explain --reason 'the node was drained' <record.json >explained.json")]
+pub struct Explain {
+    /// Why.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub reason: String,
+}
+
+/// Options of `salvage`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Exit codes: 0 the work is committed, and the record is printed; 1 it could not be committed, and the record says so; \
+2 there is nothing to salvage; 3 the run is at work.
+
+Example:
+  branch-run salvage | branch-run push --repo octo/blog >pushed.json"
+)]
 pub struct Salvage {
     /// Write the record to this file too.
     #[arg(long, value_name = "FILE")]

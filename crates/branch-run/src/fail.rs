@@ -1,6 +1,6 @@
-//! Notes a failure: in the record on stdin, or in one that is made here because the run never came to making one.
+//! Notes a failure: in the record on stdin, or in one that is made here because the run never came to making one. And explains one.
 
-use crate::args::Fail;
+use crate::args::{Explain, Fail};
 use crate::run::entropy;
 use crate::{push, record_file};
 use agent_task::{Exit, RunRecord, names};
@@ -48,6 +48,14 @@ pub(crate) fn run(args: Fail) -> anyhow::Result<Exit> {
     let written = args.record.as_deref().map_or(Ok(()), |path| record_file::write(path, &record));
     piece::output::line(&record)?;
     written.map(|()| Exit::Done)
+}
+
+pub(crate) fn explain(args: &Explain) -> anyhow::Result<Exit> {
+    let mut record =
+        push::record_from_stdin("branch-run explain --reason 'the node was drained' <record.json")?;
+    record.explain(&shortened(&Redactor::from_env(&[]).redact_text(args.reason.trim())));
+    piece::output::line(&record)?;
+    Ok(Exit::Done)
 }
 
 fn end_of(path: &Path) -> anyhow::Result<String> {

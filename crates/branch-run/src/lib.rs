@@ -32,6 +32,7 @@ mod handover;
 mod leaks;
 mod lock;
 mod mcp;
+mod nested;
 mod processes;
 mod publication;
 pub mod push;
@@ -56,6 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         None => run::run(args.run),
         Some(Step::Push(args)) => push::run(args),
         Some(Step::Fail(args)) => fail::run(args),
+        Some(Step::Explain(args)) => fail::explain(&args),
         Some(Step::Salvage(args)) => salvage::run(args),
         Some(Step::Left(_)) => salvage::left(),
         Some(Step::Settle(_)) => salvage::settle(),

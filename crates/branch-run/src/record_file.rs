@@ -24,13 +24,24 @@ impl Reserve {
 
     /// Takes it beside the file that the record goes to.
     pub(crate) fn beside(path: &Path) -> anyhow::Result<Self> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".reserve");
-        let reserve = Self(name.into());
+        let reserve = Self(Self::path(path));
         let reserving = || format!("reserving room for the record in {}", reserve.0.display());
         // Written, not only allocated: some file systems would promise more than they have.
         std::fs::write(&reserve.0, vec![0; Self::BYTES]).with_context(reserving)?;
         Ok(reserve)
+    }
+}
+
+impl Reserve {
+    fn path(record: &Path) -> PathBuf {
+        let mut name = record.as_os_str().to_owned();
+        name.push(".reserve");
+        name.into()
+    }
+
+    /// Gives back what was taken by a run that is gone, for the record that is written in its place.
+    pub(crate) fn give_back(record: &Path) {
+        drop(Self(Self::path(record)));
     }
 }
 

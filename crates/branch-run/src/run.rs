@@ -183,27 +183,21 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
             }
             drop(pulse);
             lock.leave_tree();
-            if !kept.faults.is_empty() {
-                record.fail(Outcome::WorkspaceInvalid, Stage::COMMIT, kept.faults.join("; "));
-            }
-            record.head = Some(kept.head);
-            record.commits = kept.commits;
-            record.files = kept.files;
-            leaks::redact_names(&mut record.files, redactor);
-            record.files_changed = kept.files_changed;
+            kept.note_in(&mut record);
         }
         Err(error) => {
             let error = redactor.redact_text(&format!("{error:#}")).into_owned();
-            record.fail(Outcome::CommitFailed, Stage::COMMIT, error);
+            plan.workspace.note_uncommitted(&start, &branch, &mut record, error);
         }
     }
+    leaks::redact_names(&mut record.files, redactor);
     conclude(&mut record);
     record.ended_at = Some(Timestamp::now());
     record.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     drop(reserve);
     hand_in(&args, &record)?;
     // What could not be committed yet is found by `salvage`, and by the next run.
-    if !args.unsettled && record.outcome != Outcome::CommitFailed {
+    if !args.unsettled && !record.uncommitted {
         lock.clear();
     }
     let good = matches!(record.outcome, Outcome::Success | Outcome::NoChange);

@@ -17,27 +17,46 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: Salvage) -> anyhow::Result<Exit> {
     let workspace = here()?;
-    let (mut lock, killed) = Lock::take(workspace.git_dir())?;
+    // Whatever keeps the note from being read: there may be one.
+    let (mut lock, killed) = Lock::take(workspace.git_dir()).map_err(|error| {
+        if is_at_work(&error) { error } else { error.context(Fault::failed("what is left cannot be seen")) }
+    })?;
     let mut killed = killed.ok_or_else(|| {
         Fault::usage("there is nothing to salvage").hint("only a run that was killed leaves something behind")
     })?;
-    let record = salvage(&workspace, &killed)?;
+    let record = salvage(&workspace, &killed);
     let noted = killed.record_file.clone();
     if let Some(path) = args.record {
         killed.record_file = Some(std::path::absolute(path)?);
     }
+    noted.as_deref().map(record_file::Reserve::give_back);
     let written = killed.record_file.as_deref().map_or(Ok(()), |path| record_file::write(path, &record));
     let printed = piece::output::line(&record);
     written?;
-    if !killed.unsettled {
+    let settled = !killed.unsettled && !record.uncommitted;
+    if settled {
         lock.clear();
-    } else {
-        if killed.record_file != noted {
-            lock.note(&killed)?;
-        }
+    } else if killed.record_file != noted {
+        lock.note(&killed)?;
+    }
+    if record.uncommitted {
+        return Err(not_committed(&record).into());
+    }
+    if !settled {
         lock.leave_tree();
     }
     printed.map(|()| Exit::Done)
+}
+
+fn not_committed(record: &RunRecord) -> Fault {
+    let why = record.error.as_deref().unwrap_or_default();
+    Fault::failed(format!("the work of run {} is not committed: {why}", record.run))
+        .hint("mend that (make room, say) and salvage again: the work is in the work tree")
+}
+
+/// Whether the lock is held.
+fn is_at_work(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Fault>().is_some_and(|fault| fault.exit() == Exit::Retry)
 }
 
 /// Prints which run there is to salvage or to publish.
@@ -56,7 +75,7 @@ pub(crate) fn left() -> anyhow::Result<Exit> {
 /// Forgets the run whose record is on stdin.
 pub(crate) fn settle() -> anyhow::Result<Exit> {
     let record = push::record_from_stdin("branch-run settle <published.json")?;
-    if record.outcome == Outcome::CommitFailed {
+    if record.uncommitted {
         say("the work is still to be committed: make room, and publish again");
         return Ok(Exit::Done);
     }
@@ -64,7 +83,7 @@ pub(crate) fn settle() -> anyhow::Result<Exit> {
         Ok((mut lock, Some(left))) if left.record.run == record.run => lock.clear(),
         Ok(_) => {}
         // Whoever is at work has taken the note over.
-        Err(error) if error.downcast_ref::<Fault>().is_some_and(|fault| fault.exit() == Exit::Retry) => {}
+        Err(error) if is_at_work(&error) => {}
         Err(error) => return Err(error),
     }
     Ok(Exit::Done)
@@ -83,7 +102,10 @@ pub(crate) fn is_pending(workspace: &Workspace, killed: &Holder) -> bool {
 
 /// For a new run, whose record goes to `next`: what was killed is salvaged, and how to publish it is said.
 pub(crate) fn make_way(workspace: &Workspace, killed: &Holder, next: Option<&Path>) -> anyhow::Result<()> {
-    let record = salvage(workspace, killed)?;
+    let record = salvage(workspace, killed);
+    if record.uncommitted {
+        return Err(not_committed(&record).into());
+    }
     let Some(path) = place_for(killed, next) else { return Ok(()) };
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     match folder.map_err(Into::into).and_then(|()| record_file::write(&path, &record)) {
@@ -106,8 +128,8 @@ fn place_for(killed: &Holder, next: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
-/// Ends what is left of the run, and commits its work.
-fn salvage(workspace: &Workspace, killed: &Holder) -> anyhow::Result<RunRecord> {
+/// Ends what is left of the run, and commits its work. Where that fails, the record says so, and the work stays where it is.
+fn salvage(workspace: &Workspace, killed: &Holder) -> RunRecord {
     let pending = is_pending(workspace, killed);
     if let Some(group) = &killed.group {
         cgroup::kill(group, &killed.record.run);
@@ -119,9 +141,9 @@ fn salvage(workspace: &Workspace, killed: &Holder) -> anyhow::Result<RunRecord> 
     let run = &killed.record.run;
     let recorded = killed.record_file.as_deref().and_then(record_file::read);
     let mut record = match recorded.filter(|record| record.run == *run) {
-        Some(record) if record.head.is_some() => {
+        Some(record) if record.head.is_some() && !record.uncommitted => {
             say(&format!("run {run} has ended, and was not published"));
-            return Ok(record);
+            return record;
         }
         Some(record) => record,
         None => {
@@ -132,38 +154,35 @@ fn salvage(workspace: &Workspace, killed: &Holder) -> anyhow::Result<RunRecord> 
             record
         }
     };
-    let Some(branch) = record.branch.clone() else { return Ok(record) };
+    let Some(branch) = record.branch.clone() else { return record };
     let kept = if pending {
         let by = Authorship { agent: &record.agent, run, author: None };
-        let kept = workspace
-            .keep(&killed.start, &branch, by)
-            .with_context(|| Fault::failed(format!("the work of run {run} could not be committed")))?;
-        if let Err(error) = workspace.go_back(&killed.start, &kept) {
-            say(&format!("stays on {branch}: {error:#}"));
-        }
-        if record.outcome == Outcome::CommitFailed {
-            // Nothing else had failed.
-            (record.outcome, record.stage, record.error) = (Outcome::Success, None, None);
-        }
-        kept
+        workspace.keep(&killed.start, &branch, by).inspect(|kept| {
+            if let Err(error) = workspace.go_back(&killed.start, kept) {
+                say(&format!("stays on {branch}: {error:#}"));
+            }
+        })
     } else {
         let stood = workspace.head_when(|at| killed.may_have_done(at));
-        match workspace.look(&killed.start, &branch, stood) {
-            Ok(kept) => kept,
-            Err(error) => {
-                say(&format!("{error:#}"));
-                return Ok(record);
-            }
-        }
+        workspace.look(&killed.start, &branch, stood)
     };
-    if !kept.faults.is_empty() {
-        record.fail(Outcome::WorkspaceInvalid, Stage::COMMIT, kept.faults.join("; "));
+    match kept {
+        Ok(kept) => {
+            if std::mem::take(&mut record.uncommitted) && pending && record.outcome == Outcome::CommitFailed {
+                // Nothing else had failed.
+                (record.outcome, record.stage, record.error) = (Outcome::Success, None, None);
+            }
+            kept.note_in(&mut record);
+        }
+        Err(error) if pending => {
+            workspace.note_uncommitted(&killed.start, &branch, &mut record, format!("{error:#}"));
+        }
+        Err(error) => {
+            say(&format!("{error:#}"));
+            return record;
+        }
     }
-    record.head = Some(kept.head);
-    record.commits = kept.commits;
-    record.files = kept.files;
-    record.files_changed = kept.files_changed;
     conclude(&mut record);
     say(&summary(&record));
-    Ok(record)
+    record
 }

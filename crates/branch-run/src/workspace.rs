@@ -1,19 +1,23 @@
 //! The work tree that the command works in: looked at before, committed after. In process, by libgit2: no hook, no filter
 //! program and no fsmonitor of the repository runs.
 
+use crate::nested;
+use crate::run::say;
 use crate::settlement::{Facts, Settlement, settle};
 use agent_task::record::ChangedFile;
-use agent_task::{RunRecord, names};
+use agent_task::{Outcome, RunRecord, Stage, names};
 use anyhow::{Context as _, bail, ensure};
 use git2::build::CheckoutBuilder;
 use git2::{
-    AttrCheckFlags, Commit, DiffFindOptions, DiffOptions, ErrorCode, IndexAddOption, Oid, ReflogEntry,
+    AttrCheckFlags, Commit, DiffFindOptions, DiffOptions, ErrorClass, ErrorCode, Index, Oid, ReflogEntry,
     Repository, RepositoryState, Signature, StatusOptions,
 };
 use jiff::Timestamp;
 use piece::Fault;
 use serde::{Deserialize, Serialize};
 use std::collections::{BinaryHeap, HashSet};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -74,14 +78,37 @@ mod hexadecimal {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     /// The tip of the run's branch.
-    pub(crate) head: String,
+    head: String,
     /// The commit that the work tree stands at: the same, unless the command had left HEAD elsewhere.
     at: String,
-    pub(crate) commits: u64,
-    pub(crate) files: Vec<ChangedFile>,
-    pub(crate) files_changed: u64,
+    commits: u64,
+    files: Vec<ChangedFile>,
+    files_changed: u64,
     /// What is not as it should be with the branch.
-    pub(crate) faults: Vec<String>,
+    faults: Vec<String>,
+}
+
+impl Kept {
+    /// Notes it in the run's record.
+    pub(crate) fn note_in(self, record: &mut RunRecord) {
+        if !self.faults.is_empty() {
+            record.fail(Outcome::WorkspaceInvalid, Stage::COMMIT, self.faults.join("; "));
+        }
+        record.head = Some(self.head);
+        record.commits = self.commits;
+        record.files = self.files;
+        record.files_changed = self.files_changed;
+    }
+}
+
+/// What became of what the command left uncommitted.
+struct Left {
+    /// None where there was nothing.
+    commit: Option<Oid>,
+    /// There were conflicts.
+    conflicts: bool,
+    /// What git takes from nobody, and why.
+    refused: Vec<String>,
 }
 
 /// What a commit of ours says.
@@ -122,6 +149,11 @@ impl Workspace {
         let ignored =
             || Repository::open(&self.git_dir).and_then(|repository| repository.is_path_ignored(inside));
         !inside.starts_with(".git") && !ignored().unwrap_or(false)
+    }
+
+    /// Its commits and branches, whatever has become of the work tree.
+    fn store(&self) -> anyhow::Result<Repository> {
+        Repository::open_bare(&self.git_dir).with_context(|| format!("opening {}", self.git_dir.display()))
     }
 
     fn open(&self) -> anyhow::Result<Repository> {
@@ -238,9 +270,29 @@ impl Workspace {
         self.open()?.set_head(&reference).with_context(|| format!("switching to {branch}"))
     }
 
+    /// Notes in the run's record that what the command left could not be committed, and why. What it has committed by itself is to be
+    /// published all the same.
+    pub(crate) fn note_uncommitted(
+        &self,
+        start: &Start,
+        branch: &str,
+        record: &mut RunRecord,
+        error: String,
+    ) {
+        if std::mem::replace(&mut record.uncommitted, true) {
+            return;
+        }
+        record.fail(Outcome::CommitFailed, Stage::COMMIT, error);
+        let stands_at = self.store().ok().and_then(|repository| Some(head_commit(&repository)?.id()));
+        match self.look(start, branch, stands_at) {
+            Ok(own) => own.note_in(record),
+            Err(error) => say(&format!("{error:#}")),
+        }
+    }
+
     /// What the run's branch has, and what the commit has that the command `stood` at, whatever lies in the work tree.
     pub(crate) fn look(&self, start: &Start, branch: &str, stood: Option<Oid>) -> anyhow::Result<Kept> {
-        let repository = self.open()?;
+        let repository = self.store()?;
         let reference = format!("refs/heads/{branch}");
         let tip = repository
             .find_reference(&reference)
@@ -251,6 +303,7 @@ impl Workspace {
         let work = stood.filter(|commit| repository.find_commit(*commit).is_ok()).unwrap_or(tip);
         let mut faults = Vec::new();
         let head = match settle(facts(&repository, false, work, tip)) {
+            Settlement::Advance if work == tip => tip,
             Settlement::Advance => {
                 point(&repository, &reference, work, "branch-run: to where the work is")?;
                 work
@@ -271,16 +324,19 @@ impl Workspace {
         let reference = format!("refs/heads/{branch}");
         let mut faults = Vec::new();
 
-        let head =
-            repository.head().ok().and_then(|head| head.peel_to_commit().ok()).map(|commit| commit.id());
+        let head = head_commit(&repository).map(|commit| commit.id());
         let on_branch = repository
             .find_reference("HEAD")
             .is_ok_and(|head| head.symbolic_target().ok().flatten() == Some(&reference));
         let state = repository.state();
         let merged = merge_heads(&mut repository);
-        let (work, conflicts) =
-            commit_left(&repository, head, &merged, by).context("committing what was left")?;
-        let Some(work) = work.or(head) else { bail!("HEAD has no commit, and nothing was left") };
+        let Left { commit, conflicts, refused } =
+            commit_left(&repository, &self.root, head, &merged, by).context("committing what was left")?;
+        let Some(work) = commit.or(head) else { bail!("HEAD has no commit, and nothing was left") };
+        if !refused.is_empty() {
+            faults
+                .push(format!("left in the work tree, because git does not take it: {}", some_of(&refused)));
+        }
         if state != RepositoryState::Clean {
             if conflicts {
                 faults.push(format!(
@@ -345,7 +401,7 @@ impl Workspace {
             None => repository.find_commit(start.commit)?,
         };
         // A checkout in process runs no filter program, and would leave pointers where files should be.
-        if let Some(path) = filtered(&repository, target.id(), at)? {
+        if let Some(path) = filtered(&repository, at, target.id())? {
             bail!("{path} goes through a filter (as git-lfs)");
         }
         let mut options = CheckoutBuilder::new();
@@ -357,6 +413,10 @@ impl Workspace {
         }
         Ok(())
     }
+}
+
+fn head_commit(repository: &Repository) -> Option<Commit<'_>> {
+    repository.head().ok()?.peel_to_commit().ok()
 }
 
 fn facts(repository: &Repository, on_branch: bool, work: Oid, tip: Oid) -> Facts {
@@ -498,13 +558,14 @@ fn merge_heads(repository: &mut Repository) -> Vec<Oid> {
 }
 
 /// Commits everything in the work tree that HEAD has not, deletions included, and what is ignored excluded. Moves no
-/// reference. Gives the commit, if there was anything, and whether there were conflicts.
+/// reference.
 fn commit_left(
     repository: &Repository,
+    root: &Path,
     head: Option<Oid>,
     merged: &[Oid],
     by: Authorship<'_>,
-) -> anyhow::Result<(Option<Oid>, bool)> {
+) -> anyhow::Result<Left> {
     let mut index = repository.index().context("reading the index")?;
     index.read(true).context("reading the index")?;
     let conflicts = index.has_conflicts();
@@ -523,13 +584,12 @@ fn commit_left(
             }
         }
     }
-    index.add_all(["*"], IndexAddOption::DEFAULT, None).context("adding what was changed")?;
-    index.update_all(["*"], None).context("adding what was deleted")?;
+    let refused = stage(repository, &mut index, root, by.run)?;
     let tree = repository.find_tree(index.write_tree().context("writing the tree")?)?;
     let parent = head.map(|head| repository.find_commit(head)).transpose()?;
     let unchanged = parent.as_ref().is_some_and(|parent| parent.tree_id() == tree.id());
     if unchanged && merged.is_empty() {
-        return Ok((None, conflicts));
+        return Ok(Left { commit: None, conflicts, refused });
     }
     // With conflicts in it the commit is no merge of the other side.
     let merged = if conflicts { &[] } else { merged };
@@ -544,7 +604,52 @@ fn commit_left(
         .commit(None, &signature, &signature, &message, &tree, &parents)
         .context("writing the commit")?;
     index.write().context("writing the index")?;
-    Ok((Some(commit), conflicts))
+    Ok(Left { commit: Some(commit), conflicts, refused })
+}
+
+/// Puts into the index what the work tree has and it has not, deletions included. Gives what git takes from nobody, with the reason.
+fn stage(repository: &Repository, index: &mut Index, root: &Path, run: &str) -> anyhow::Result<Vec<String>> {
+    let nested =
+        nested::find(repository, index, root).context("looking for repositories in the work tree")?;
+    if !nested.is_empty() {
+        let aside = nested::set_aside(repository.path(), root, &nested, run)?;
+        for folder in nested {
+            say(&format!(
+                "{folder:?} was a repository: its files are committed as they are, its .git is in {}",
+                aside.join(&folder).display()
+            ));
+        }
+    }
+    let mut options = DiffOptions::new();
+    options.include_untracked(true).recurse_untracked_dirs(true).include_typechange(true);
+    let diff = repository
+        .diff_index_to_workdir(Some(index), Some(&mut options))
+        .context("looking for what was changed")?;
+    let mut refused = Vec::new();
+    for delta in diff.deltas() {
+        let Some(path) = delta.new_file().path().or(delta.old_file().path()) else { continue };
+        let staged = if delta.new_file().exists() {
+            // That of a submodule which the index has not yet ends with a slash.
+            index.add_path(&path.components().collect::<PathBuf>())
+        } else {
+            index.remove_path(path)
+        };
+        match staged {
+            Ok(()) => {}
+            Err(error) if is_about_the_path(&error, &root.join(path)) => {
+                refused.push(format!("{} ({})", path.display(), error.message()));
+            }
+            Err(error) => return Err(error).with_context(|| format!("adding {}", path.display())),
+        }
+    }
+    Ok(refused)
+}
+
+/// Whether this file alone cannot be added, and not what is added next either.
+fn is_about_the_path(error: &git2::Error, file: &Path) -> bool {
+    let unreadable = || File::open(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    matches!(error.class(), ErrorClass::Index | ErrorClass::Submodule | ErrorClass::Repository)
+        || unreadable()
 }
 
 /// The base, and the branch that the run began on, go back to where they were if the command moved them to what the run's
@@ -618,15 +723,14 @@ const fn status_name(status: git2::Delta) -> &'static str {
     }
 }
 
-/// A path that differs between the two commits and has the attribute `filter`.
-fn filtered(repository: &Repository, one: Oid, other: Oid) -> anyhow::Result<Option<String>> {
-    let (one, other) = (repository.find_commit(one)?.tree()?, repository.find_commit(other)?.tree()?);
-    let diff = repository.diff_tree_to_tree(Some(&one), Some(&other), None)?;
-    for delta in diff.deltas() {
-        for path in [delta.old_file().path(), delta.new_file().path()].into_iter().flatten() {
-            if repository.get_attr(path, "filter", AttrCheckFlags::FILE_THEN_INDEX)?.is_some() {
-                return Ok(Some(path.display().to_string()));
-            }
+/// A path that differs between the two commits, is in `to`, and has the attribute `filter`.
+fn filtered(repository: &Repository, from: Oid, to: Oid) -> anyhow::Result<Option<String>> {
+    let (from, to) = (repository.find_commit(from)?.tree()?, repository.find_commit(to)?.tree()?);
+    let diff = repository.diff_tree_to_tree(Some(&from), Some(&to), None)?;
+    for delta in diff.deltas().filter(|delta| delta.new_file().exists()) {
+        let Some(path) = delta.new_file().path() else { continue };
+        if repository.get_attr(path, "filter", AttrCheckFlags::FILE_THEN_INDEX)?.is_some() {
+            return Ok(Some(path.display().to_string()));
         }
     }
     Ok(None)

@@ -153,7 +153,7 @@ fn embed(record: &RunRecord) -> Embed {
     Embed {
         title,
         url,
-        description: record.outcome.remedy(),
+        description: record.remedy(),
         color: match ending {
             Ending::Delivered => GREEN,
             Ending::Failed => RED,

@@ -96,7 +96,7 @@ fn failure(body: &mut String, record: &RunRecord) {
     let stage =
         record.stage.as_ref().map_or_else(String::new, |s| format!(" at the stage {}", code(s.as_str(), 60)));
     push(body, format_args!("The run ended{stage}: {}.", record.outcome.meaning()));
-    if let Some(remedy) = record.outcome.remedy() {
+    if let Some(remedy) = record.remedy() {
         push(body, format_args!(" {remedy}"));
     }
     body.push('\n');

@@ -218,3 +218,150 @@ fn the_branch_is_kept_where_asked() {
     let record = place.run(&["--keep-branch"], "touch a").record();
     assert_eq!(place.branch(), record.branch.unwrap());
 }
+
+/// A repository in the work tree, with a commit of its own and something that is not committed.
+const CLONED: &str = "git init --quiet themes/x && cd themes/x && echo theme >theme.css && git add . && \
+    git -c user.name=a -c user.email=a@b.c commit --quiet -m theme && mkdir .github && echo more >.github/more && cd ../..";
+
+/// P2: a clone in the work tree is the agent's work. Its files are committed as any other, its history is kept beside.
+#[test]
+fn a_repository_in_the_work_tree_is_committed_as_files() {
+    let place = Place::new();
+    let script = format!(
+        "{CLONED}; git init --quiet empty; git init --quiet themes/x/deep; echo d >themes/x/deep/d; echo post >post.md"
+    );
+    let ran = place.run(&["--branch", "agent/nested", "--run", "writer-1-aaaaaa"], &script);
+    let record = ran.record();
+    assert_eq!((record.outcome, record.commits), (Outcome::Success, 1), "{}", ran.stderr);
+    let files: Vec<_> = record.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(files, ["post.md", "themes/x/.github/more", "themes/x/deep/d", "themes/x/theme.css"]);
+    assert_eq!((place.branch().as_str(), place.is_clean()), ("main", true), "{}", ran.stderr);
+    let aside = place.work().join(".git/pressrun-nested/writer-1-aaaaaa/themes/x/.git");
+    assert_eq!(place.git_in(&aside, ["log", "--format=%s"]), "theme");
+    assert!(ran.stderr.contains("themes/x"), "{}", ran.stderr);
+    assert_eq!(place.run(&[], "echo next >next").code, Some(0), "it is in nobody's way");
+}
+
+/// P2: also where it was made around files that are tracked.
+#[test]
+fn a_repository_around_tracked_files_hides_nothing() {
+    let place = Place::new();
+    std::fs::create_dir(place.work().join("posts")).unwrap();
+    place.write("posts/old.md", "old\n");
+    place.git(["add", "."]);
+    place.git(["commit", "--quiet", "--message=posts"]);
+    let ran = place.run(
+        &[],
+        "cd posts && git init --quiet && git -c user.name=a -c user.email=a@b.c commit --quiet --allow-empty -m x && echo new >new.md",
+    );
+    let record = ran.record();
+    let files: Vec<_> = record.files.iter().map(|file| format!("{} {}", file.status, file.path)).collect();
+    assert_eq!(
+        (record.outcome, files),
+        (Outcome::Success, vec!["added posts/new.md".to_owned()]),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(place.git(["show", &format!("{}:posts/old.md", record.branch.unwrap())]), "old");
+    assert!(place.is_clean(), "{}", ran.stderr);
+}
+
+/// P2
+#[test]
+fn a_submodule_stays_one() {
+    let place = Place::new();
+    let other = Place::new();
+    let add = format!(
+        "git -c protocol.file.allow=always submodule --quiet add {} themes/x",
+        other.work().display()
+    );
+    for script in [add.clone(), format!("{add} && git rm --quiet --cached themes/x")] {
+        let ran = place.run(&[], &format!("{script}; echo post >post.md"));
+        let record = ran.record();
+        assert_eq!(record.outcome, Outcome::Success, "{}", ran.stderr);
+        let tree = place.git(["ls-tree", "--format=%(objectmode) %(path)", "-r", &record.branch.unwrap()]);
+        assert!(
+            tree.contains("160000 themes/x") && tree.contains("100644 post.md"),
+            "{tree}\n{}",
+            ran.stderr
+        );
+        assert!(!place.work().join(".git/pressrun-nested").exists());
+        place.git(["switch", "--quiet", "--force", "main"]);
+        place.git(["clean", "--quiet", "-ffdx"]);
+        std::fs::remove_dir_all(place.work().join(".git/modules")).unwrap();
+    }
+}
+
+/// What is ignored is nobody's work, a repository or not.
+#[test]
+fn a_repository_that_is_ignored_stays_where_it_is() {
+    let place = Place::new();
+    let ran = place.run(
+        &[],
+        "git init --quiet ignored && echo x >ignored/x && git init --quiet a/ignored && echo post >post.md",
+    );
+    assert_eq!((ran.record().outcome, ran.record().files_changed), (Outcome::Success, 1), "{}", ran.stderr);
+    assert!(place.work().join("ignored/.git").exists() && place.work().join("a/ignored/.git").exists());
+}
+
+/// P3: nothing of it runs, and none of its links is followed.
+#[test]
+fn a_hostile_repository_in_the_work_tree_does_nothing() {
+    let place = Place::new();
+    let (ran, outside) = (place.path("ran"), place.path("outside"));
+    let script = format!(
+        "{CLONED}; cd themes/x; git config core.fsmonitor 'touch {0}'; git config filter.f.clean 'touch {0}; cat'; \
+         git config core.worktree {1}; echo '* filter=f' >.gitattributes; \
+         for hook in pre-commit post-index-change; do printf '#!/bin/sh\\ntouch {0}' >.git/hooks/$hook; chmod +x .git/hooks/$hook; done; \
+         cd ../..; mkdir -p {1}/repo linked named; git init --quiet {1}/repo; ln -s {1}/repo/.git linked/.git; echo l >linked/l; \
+         echo 'gitdir: {1}/repo/.git' >named/.git; echo n >named/n; ln -s {1} link; echo post >post.md",
+        ran.display(),
+        outside.display()
+    );
+    let run = place.run(&[], &script);
+    let record = run.record();
+    assert_eq!(record.outcome, Outcome::Success, "{}", run.stderr);
+    let files: Vec<_> = record.files.iter().map(|file| file.path.as_str()).collect();
+    let theme = ["themes/x/.gitattributes", "themes/x/.github/more", "themes/x/theme.css"];
+    assert_eq!(files, [&["link", "linked/l", "named/n", "post.md"][..], &theme].concat());
+    assert!(!ran.exists(), "something of it ran");
+    assert!(outside.join("repo/.git/HEAD").exists(), "a link was followed");
+    assert_eq!((place.branch().as_str(), place.is_clean()), ("main", true), "{}", run.stderr);
+}
+
+/// P2, P9: a file that git takes from nobody stays in the tree, and that is told. All else is committed.
+#[test]
+fn what_git_refuses_does_not_keep_the_rest_from_being_committed() {
+    let place = Place::new();
+    let ran = place.run(&[], "echo x >git~1 && mkfifo pipe && echo post >post.md");
+    let record = ran.record();
+    assert_eq!((record.outcome, record.commits), (Outcome::WorkspaceInvalid, 1), "{}", ran.stderr);
+    assert!(record.error.as_ref().unwrap().contains("git~1"), "{record:?}");
+    assert_eq!(place.git(["show", &format!("{}:post.md", record.branch.unwrap())]), "post");
+    assert!(place.work().join("git~1").exists());
+}
+
+/// P9: what the agent has committed is pushed, also where what it left cannot be committed.
+#[test]
+fn the_agents_own_commits_are_recorded_where_the_rest_cannot_be_committed() {
+    let place = Place::new();
+    let commit = "echo 1 >one && git add one && git commit --quiet -m one && echo 2 >two";
+    for (away, moved) in
+        [("", false), ("git switch --quiet -c away &&", true), ("git switch --quiet --detach &&", true)]
+    {
+        let ran = place.run(&[], &format!("{away} {commit}; git config core.worktree /nowhere"));
+        place.git(["config", "--unset", "core.worktree"]);
+        let record = ran.record();
+        assert_eq!(
+            (record.outcome, record.commits, record.files_changed),
+            (Outcome::CommitFailed, 1, 1),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(place.git(["rev-parse", &record.branch.unwrap()]), record.head.unwrap(), "{moved}");
+        assert!(place.work().join("two").exists());
+        place.git(["add", "--all"]);
+        place.git(["reset", "--quiet", "--hard", "main"]);
+        place.git(["switch", "--quiet", "main"]);
+    }
+}
