@@ -37,7 +37,8 @@ Credentials (a secret X, or the file that X_FILE names):
 
 stdout has the agent's events and then the run record, as JSON Lines (on a terminal: the record); progress is on
 stderr. Exit codes: 0 branch pushed, pull request open, Discord told; 1 the run failed, its record says why; 2 wrong
-usage and 4 missing credentials, both before anything happened. With --stage agent: 0 when the record is written.
+usage, 3 the run is still at work and 4 missing credentials, all before anything happened. With --stage agent: 0 when
+the record is written.
 
 Example:
   run-publisher.sh --timeout 20m --max-budget-usd 5 "A post on what we learnt from moving to Kubernetes"
@@ -284,7 +285,7 @@ run_agent() {
     # Where it was killed, nothing is written: what is left is ended and kept here.
     if ((code > 128)) && [[ ! -s $record ]]; then
         code=0
-        branch-run salvage --record "$record" || not_begun 'branch-run was killed before the agent began'
+        branch-run salvage --record "$record" || [[ -s $record ]] || not_begun 'branch-run was killed before the agent began'
     fi
     forget_sessions
     read_record
@@ -294,9 +295,11 @@ run_agent() {
 
 # What is decided by here of the agent stage's record, where there is one. What the pieces change of it, their exit codes say too.
 read_record() {
-    outcome='' commits=0 failed_in=''
-    [[ ! -s $record ]] || IFS=$'\t' read -r outcome commits failed_in \
-        < <(jq -r '[.outcome, ((.commits | numbers) // 0), .stage] | @tsv' "$record") || :
+    local known='[(((.commits | numbers) // 0) > 0), .uncommitted == true | if . then 1 else 0 end]'
+    outcome='' commits=0 uncommitted=0 failed_in=''
+    # The agent writes the record: what is used in arithmetic is a digit, and stands where no empty text can shift another into its place.
+    [[ ! -s $record ]] || IFS=$'\t' read -r commits uncommitted outcome failed_in \
+        < <(jq -r "$known + [.outcome, .stage] | @tsv" "$record") || :
 }
 
 # What the agent CLI keeps for itself ends with the run: unlike the transcript it has every secret that a tool has shown.
@@ -310,20 +313,38 @@ not_begun() {
         --error "$1" ${PRESSRUN_RUN:+--run "$PRESSRUN_RUN"} --record "$record"
 }
 
+# Has what is not committed yet committed: the agent stage was killed, or could not. Not so, with branch-run's exit code, where it left
+# nothing.
+salvage() {
+    local code=0
+    [[ -z $outcome ]] || ((uncommitted)) || return 0
+    branch-run salvage --record "$record" >/dev/null || code=$?
+    ((code != 3)) || die 3 'the run is at work: nothing is touched' 'wait for its end, or end it'
+    read_record
+    [[ -n $outcome ]] || return "$code"
+}
+
+# Puts into the record of a run that was interrupted why that was, where it is known.
+explain() {
+    [[ $outcome == interrupted && -n ${PRESSRUN_REASON:-} ]] || return 0
+    branch-run explain --reason "$PRESSRUN_REASON" <"$record" >"$record.next"
+    mv "$record.next" "$record"
+}
+
 # What a killed agent stage left, as a record for publish. It works on the agent's files, and has no credential.
 run_salvage() {
-    local reason=${PRESSRUN_REASON:-the run was killed}
+    local reason=${PRESSRUN_REASON:-the run was killed} code=0
     topic=${PRESSRUN_TASK:-a run that was killed}
     read_record
-    if [[ -n $outcome && $outcome != commit-failed ]]; then
-        say 'there is a record: the agent stage has ended'
-    elif ! git rev-parse --git-dir >/dev/null 2>&1; then
+    if [[ -z $outcome ]] && ! git rev-parse --git-dir >/dev/null 2>&1; then
         not_begun "$reason" checkout
-    elif branch-run salvage --record "$record.salvaged" >/dev/null; then
-        branch-run fail --stage agent --outcome interrupted --error "$reason" --record "$record" \
-            <"$record.salvaged" >/dev/null
     else
-        not_begun "$reason"
+        salvage || code=$?
+        case $code in
+            0) explain ;;
+            2) not_begun "$reason" ;;
+            *) die 1 'what the run left cannot be salvaged' 'look at the clone by hand: nothing of it is lost' ;;
+        esac
     fi
     forget_sessions
 }
@@ -378,23 +399,20 @@ recover() {
 run_publish() {
     # The folder is the agent's to write: a link in it could lead to a credential of this stage.
     [[ ! -L $record ]] || die 2 "the run record $record is a link" 'look at the folder by hand'
-    [[ $stage == all ]] || read_record
-    # What the agent stage could not do: it was killed, or had no room.
-    if [[ $stage == publish && (-z $outcome || $outcome == commit-failed) ]]; then
-        branch-run salvage --record "$record" >/dev/null || say 'nothing was salvaged'
-        read_record
-    fi
-    [[ -n $outcome ]] ||
+    [[ $stage == all ]] || { read_record && salvage; } ||
         die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
     forget_sessions
     # A folder that the agent cannot have prepared: in the run's own, a pipe or a folder could stand where a file is to be written.
-    local own
-    own=$(mktemp -d)
-    # shellcheck disable=SC2064  # it is gone by then
-    trap "rm -rf -- '$own'" EXIT
+    # Where the disk of temporary files is full, it is beside the record.
+    local folder own
+    trap 'rm -rf -- "${own_folders[@]}"' EXIT
     # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
-    cp "$record" "$own/published.json"
-    record=$own/published.json
+    for folder in "${TMPDIR:-/tmp}" "$run_dir"; do
+        own=$(mktemp -d -- "$folder/publish.XXXXXX") && own_folders+=("$own") && cp "$record" "$own/published.json" &&
+            record=$own/published.json && break
+    done
+    [[ $record == "$own/published.json" ]] || die 1 'there is no room to publish from' "make room in ${TMPDIR:-/tmp}"
+    explain
     local code=0 told=1 log=$own/token.log why
     why=(--outcome token-failed --error-file "$log")
     if ((commits > 0)); then
@@ -482,7 +500,7 @@ main() {
     # What a subagent may call by name: start-dev-bg.sh.
     PATH=$here:$PATH
 
-    child='' signal='' interrupted=''
+    child='' signal='' interrupted='' own_folders=()
     trap 'signal=1 interrupted=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null' TERM INT HUP
     case $stage in
         agent)
