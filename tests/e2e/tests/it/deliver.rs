@@ -64,6 +64,7 @@ fn a_topic_becomes_a_branch_a_pull_request_and_a_message() -> anyhow::Result<()>
     }
     assert_eq!(std::fs::metadata(&transcript)?.mode() & 0o077, 0);
 
+    assert_eq!(world.processes(), Vec::<String>::new(), "browser or dev server is left running");
     assert_eq!(world.sandbox.violations(), Vec::<String>::new());
     Ok(())
 }

@@ -15,8 +15,8 @@ mod publish;
 /// Signals to the run, at every stage.
 mod signals;
 
+use crate::expected::{Expected, NOTHING_DONE, TOPIC, assert_ended};
 use agent_task::Outcome;
-use anyhow::Context as _;
 use e2e::{REPOSITORY, World};
 
 /// P1, P5, P8, P9
@@ -45,6 +45,7 @@ fn a_page_that_qa_finds_broken_fails_the_run_and_keeps_the_branch() -> anyhow::R
     ] {
         assert!(text.contains(&part), "'{part}' in {text}");
     }
+    assert_eq!(world.processes(), Vec::<String>::new(), "left running");
     assert_eq!(world.sandbox.violations(), Vec::<String>::new());
     Ok(())
 }
@@ -53,13 +54,8 @@ fn a_page_that_qa_finds_broken_fails_the_run_and_keeps_the_branch() -> anyhow::R
 #[test]
 fn a_run_that_changes_nothing_is_no_success() -> anyhow::Result<()> {
     let world = World::new("no-change")?;
-    let ended = world.publish(&["A post that is there already"])?;
-    assert_eq!(ended.code, 1, "{}", ended.stderr);
-    assert_eq!(ended.record()?.outcome, Outcome::NoChange);
-    assert_eq!(world.run_branches()?, Vec::new());
-    assert_eq!(world.sandbox.github().pull_requests(REPOSITORY).len(), 0);
-    assert_eq!(world.sandbox.discord().messages().len(), 1);
-    Ok(())
+    let unchanged = Expected { outcome: Outcome::NoChange, stage: "", ..NOTHING_DONE };
+    assert_ended(&world, &world.publish(&[TOPIC])?, unchanged)
 }
 
 /// P9: a run does not start with a dead server.
@@ -68,15 +64,10 @@ fn a_dead_mcp_server_ends_the_run_before_the_agent_and_is_told() -> anyhow::Resu
     let world = World::new("one-edit")?;
     let overlay = world.path("overlay.json");
     std::fs::write(&overlay, r#"{"mcpServers":{"search":{"type":"stdio","command":"false"}}}"#)?;
-    let ended = world.publish(&["--mcp-overlay", &overlay.to_string_lossy(), "A post"])?;
-    assert_eq!(ended.code, 1, "{}", ended.stderr);
-    let record = ended.record()?;
-    assert_eq!(record.outcome, Outcome::McpFailed);
-    assert_eq!(record.stage.as_ref().map(agent_task::Stage::as_str), Some("mcp-start"));
-    assert!(record.error.as_deref().context("an error")?.contains("search"), "{record:?}");
+    let ended = world.publish(&["--mcp-overlay", &overlay.to_string_lossy(), TOPIC])?;
+    let failed =
+        Expected { outcome: Outcome::McpFailed, stage: "mcp-start", error: "search", ..NOTHING_DONE };
+    assert_ended(&world, &ended, failed)?;
     assert_eq!(world.sandbox.model().first_request_at(), None, "the model was asked");
-    let messages = world.sandbox.discord().messages();
-    let [message] = messages.as_slice() else { panic!("one message, not {messages:?}") };
-    assert!(message.raw.to_string().contains("Stage: mcp-start"), "{message:?}");
     Ok(())
 }

@@ -104,11 +104,17 @@ pub(crate) fn assert_ended(world: &World, ended: &Ended, expected: Expected<'_>)
         let mut parts = vec![format!("\\\"{TOPIC}\\\"")];
         match expected.outcome {
             Outcome::Success | Outcome::NoChange => {}
-            _ => parts.extend([
-                "FAILED".to_owned(),
-                format!("Stage: {}", expected.stage),
-                "Error: ".to_owned(),
-            ]),
+            _ => {
+                parts.extend([
+                    "FAILED".to_owned(),
+                    format!("Stage: {}", expected.stage),
+                    "Error: ".to_owned(),
+                ]);
+                if let Some(branch) = record.push.as_ref().map(|push| &push.branch).or(record.branch.as_ref())
+                {
+                    parts.push(format!("Branch: {branch} (preserved for debugging)"));
+                }
+            }
         }
         if expected.published == Published::Ready && expected.outcome == Outcome::Success {
             parts.push(format!("PR: https://github.com/{REPOSITORY}/pull/{}", open[0].number));
@@ -130,5 +136,8 @@ pub(crate) fn assert_limited(world: &World, ended: &Ended) -> anyhow::Result<()>
     let resets = ended.record()?.report.and_then(|report| report.resets_at).map(jiff::Timestamp::as_second);
     let expected = world.sandbox.clock().now().as_second() + 3600;
     assert!(resets.is_some_and(|resets| (resets - expected).abs() < 120), "{resets:?}, not {expected}");
+    let text = world.sandbox.discord().messages()[0].raw.to_string();
+    let told = format!("<t:{}:f>", resets.unwrap_or_default());
+    assert!(text.contains(&told), "'{told}' in {text}");
     Ok(())
 }

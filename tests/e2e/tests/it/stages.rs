@@ -4,16 +4,28 @@
 use crate::expected::NOTE;
 use crate::scripted::{is_done, runs, world, writes_the_note};
 use agent_task::{Outcome, RunRecord};
-use e2e::{Ended, REPOSITORY, World, heard, workspace};
+use anyhow::{Context as _, bail};
+use e2e::{Disk, Ended, REPOSITORY, World, heard, workspace};
 use sandbox::{Fault, How, Service};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-const RUN: &str = "writer-3fa9c10b77de";
 const TOPIC: &str = "A note on $(HOME) \"backups\"";
+
+/// The run's id. What is salvaged ends every process that has it, so no two worlds have the same.
+fn run_id(world: &World) -> String {
+    let folder = world
+        .path("run")
+        .parent()
+        .and_then(Path::file_name)
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    format!("writer-{}", folder.trim_start_matches("e2e-"))
+}
 
 /// A script with the credentials that are named, and no other.
 fn script(world: &World, name: &str, credentials: &[&str]) -> anyhow::Result<Command> {
@@ -22,7 +34,7 @@ fn script(world: &World, name: &str, credentials: &[&str]) -> anyhow::Result<Com
     let known = world.credentials()?;
     command
         .envs(known.into_iter().filter(|(name, _)| credentials.contains(&name.as_str())))
-        .env("PRESSRUN_RUN", RUN)
+        .env("PRESSRUN_RUN", run_id(world))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Ok(command)
@@ -216,7 +228,7 @@ fn a_run_goes_through_containers_that_share_a_folder_alone() -> anyhow::Result<(
     let ended = Ended::from_output(&agent(&world)?.output()?)?;
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let record = ended.record()?;
-    assert_eq!((record.run.as_str(), record.prompt.as_str()), (RUN, TOPIC));
+    assert_eq!((record.run.as_str(), record.prompt.as_str()), (&*run_id(&world), TOPIC));
     assert_eq!(message(&world, "agent")?.outcome, Outcome::Success);
     assert_eq!(world.run_branches()?, [], "the agent stage cannot push");
 
@@ -226,17 +238,21 @@ fn a_run_goes_through_containers_that_share_a_folder_alone() -> anyhow::Result<(
     let message = message(&world, "publish")?;
     assert!(message.is_delivered(), "{message:?}");
     assert_eq!((message.branch.as_ref(), message.head.as_ref()), (Some(branch), Some(head)));
-    assert_eq!(message.run, RUN);
+    assert_eq!(message.run, run_id(&world));
     assert_eq!(world.sandbox.discord().messages().len(), 1);
     assert_eq!(world.sandbox.violations(), Vec::<String>::new());
     Ok(())
 }
 
-/// K16: the whole of the agent's container is killed at once. What works on its files has no credential.
-#[test]
-fn what_a_killed_container_left_is_committed_pushed_and_told() -> anyhow::Result<()> {
-    let world = world([writes_the_note(), runs("echo here >\"$HOME/../at-work\"; sleep 600"), is_done()])?;
+/// Begins a run in a container, whose agent does this and then stays at work; comes back when it has.
+fn at_work(commands: &str, kib: Option<u32>) -> anyhow::Result<(World, Option<Disk>, Child)> {
+    let world = world([
+        writes_the_note(),
+        runs(&format!("{commands}; echo here >\"$HOME/../at-work\"; sleep 600")),
+        is_done(),
+    ])?;
     let pipe = world.pipe("at-work")?;
+    let disk = kib.map(|kib| Disk::mount(&volume(&world), kib)).transpose()?;
     checked_out(&world)?;
     // A namespace of processes, as a container has: they all end with the first.
     let mut inside = agent(&world)?;
@@ -248,8 +264,8 @@ fn what_a_killed_container_left_is_committed_pushed_and_told() -> anyhow::Result
     for (name, value) in inside.get_envs() {
         container.env(name, value.unwrap_or_default());
     }
-    let directory = inside.get_current_dir().unwrap().to_owned();
-    let mut container = container
+    let directory = inside.get_current_dir().context("no folder")?.to_owned();
+    let container = container
         .current_dir(directory)
         .process_group(0)
         .stdout(Stdio::null())
@@ -257,35 +273,149 @@ fn what_a_killed_container_left_is_committed_pushed_and_told() -> anyhow::Result
         .spawn()?;
     inside.env_clear();
     heard(&pipe)?;
+    Ok((world, disk, container))
+}
+
+fn kill(mut container: Child) -> anyhow::Result<()> {
     container.kill()?;
     container.wait()?;
-    assert!(!volume(&world).join("run/record.json").exists());
+    Ok(())
+}
 
-    let mut salvage = stage(&world, "salvage", &[])?;
-    let ended = salvage.env("PRESSRUN_REASON", "out of memory").env("PRESSRUN_TASK", "notes").output()?;
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    let ended = publish(&world)?;
+/// The salvage stage, for this reason: its exit code, and what it said.
+fn salvage(world: &World, reason: &str) -> anyhow::Result<(i32, String)> {
+    let mut salvage = stage(world, "salvage", &[])?;
+    let ended = salvage.env("PRESSRUN_REASON", reason).env("PRESSRUN_TASK", "notes").output()?;
+    Ok((ended.status.code().unwrap_or(-1), String::from_utf8(ended.stderr)?))
+}
+
+/// Salvages and publishes, and holds what became of it against a run that was interrupted, for this reason among others: the note is
+/// in a draft, and the message is the only one.
+#[track_caller]
+fn assert_salvaged(world: &World, reason: &str, told: &str) -> anyhow::Result<()> {
+    let (code, stderr) = salvage(world, reason)?;
+    assert_eq!(code, 0, "{stderr}");
+    let ended = publish(world)?;
     assert_eq!(ended.code, 1, "it was no success: {}", ended.stderr);
     let record = ended.record()?;
     assert_eq!(
-        (record.outcome, record.run.as_str(), record.prompt.as_str()),
-        (Outcome::Interrupted, RUN, TOPIC)
+        (record.outcome, record.run.as_str(), record.prompt.as_str(), record.uncommitted),
+        (Outcome::Interrupted, &*run_id(world), TOPIC, false)
     );
-    assert!(record.error.as_ref().unwrap().contains("out of memory"), "{record:?}");
-    let [(branch, _)] = &world.run_branches()?[..] else { panic!("one branch") };
+    assert!(record.error.as_deref().unwrap_or_default().contains(told), "{record:?}");
+    let [(branch, _)] = &world.run_branches()?[..] else { bail!("not one branch") };
     let files = world.git(&world.remote, &["diff", "--name-only", "main", branch])?;
     assert_eq!(files.lines().collect::<Vec<_>>(), NOTE);
     let pulls = world.sandbox.github().pull_requests(REPOSITORY);
     assert!(pulls.len() == 1 && pulls[0].draft, "{pulls:?}");
-    let [message] = &world.sandbox.discord().messages()[..] else { panic!("one message") };
-    assert!(message.raw.to_string().contains("out of memory"), "{message:?}");
+    let [message] = &world.sandbox.discord().messages()[..] else { bail!("not one message") };
+    assert!(message.raw.to_string().contains(told), "{message:?}");
+    Ok(())
+}
 
+/// K16: the whole of the agent's container is killed at once. What works on its files has no credential.
+#[test]
+fn what_a_killed_container_left_is_committed_pushed_and_told() -> anyhow::Result<()> {
+    let (world, _, container) = at_work("true", None)?;
+    kill(container)?;
+    assert!(!volume(&world).join("run/record.json").exists());
+    let told = "out of memory (the run was killed)";
+    assert_salvaged(&world, "out of memory", told)?;
     // Once more: it is found.
-    let again = stage(&world, "salvage", &[])?.output()?;
-    assert!(again.status.success());
-    publish(&world)?;
-    assert_eq!(world.run_branches()?.len(), 1);
-    assert_eq!(world.sandbox.discord().messages().len(), 1);
+    assert_salvaged(&world, "out of memory", told)
+}
+
+/// K16: an agent stage that was ended in order knows the signal, and not why it was sent.
+#[test]
+fn why_a_run_was_ended_in_order_is_told() -> anyhow::Result<()> {
+    let (world, _, container) = at_work("true", None)?;
+    // To the whole group: the shell of the stage hands it on.
+    let group = format!("-{}", container.id());
+    assert!(Command::new("kill").args(["-s", "TERM", "--", &group]).status()?.success());
+    container.wait_with_output()?;
+    assert_eq!(message(&world, "agent")?.outcome, Outcome::Interrupted);
+    assert_salvaged(&world, "evicted", "evicted (branch-run got SIGTERM)")?;
+    assert_salvaged(&world, "evicted", "evicted (branch-run got SIGTERM)")
+}
+
+/// K16: it was given no reason to be ended.
+#[test]
+fn a_success_stays_one_whatever_reason_is_given() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    checked_out(&world)?;
+    assert!(agent(&world)?.output()?.status.success());
+    let (code, stderr) = salvage(&world, "evicted")?;
+    assert_eq!(code, 0, "{stderr}");
+    let ended = publish(&world)?;
+    assert_eq!((ended.code, ended.record()?.error), (0, None), "{}", ended.stderr);
+    Ok(())
+}
+
+/// K16: a volume without room is where runs are killed. What is left is told, and pushed when there is room.
+#[test]
+fn what_a_killed_container_left_on_a_full_volume_is_told_and_salvaged_later() -> anyhow::Result<()> {
+    let fill = "head -c 600k /dev/urandom | base64 >>content/posts/note.md; \
+         for size in 1M 64k 4k; do dd if=/dev/zero bs=$size oflag=append conv=notrunc of=.git/ballast; done";
+    let (world, disk, container) = at_work(fill, Some(8 * 1024))?;
+    kill(container)?;
+    let (code, stderr) = salvage(&world, "evicted")?;
+    assert_eq!(code, 0, "{stderr}");
+    let ended = publish(&world)?;
+    let record = ended.record()?;
+    assert_eq!(
+        (ended.code, record.outcome, record.uncommitted),
+        (1, Outcome::Interrupted, true),
+        "{}",
+        ended.stderr
+    );
+    assert!(record.branch.is_some() && record.run == run_id(&world) && record.prompt == TOPIC, "{record:?}");
+    let [message] = &world.sandbox.discord().messages()[..] else { panic!("one message") };
+    let text = message.raw.to_string();
+    for part in ["evicted", "No space left on device", "Make room"] {
+        assert!(text.contains(part), "'{part}' in {text}");
+    }
+    disk.as_ref().unwrap().grow(64 * 1024)?;
+    assert_salvaged(&world, "evicted", "evicted")?;
+    assert_salvaged(&world, "evicted", "evicted")
+}
+
+/// K16: nothing of a run that is at work is touched.
+#[test]
+fn a_run_that_is_at_work_is_neither_salvaged_nor_published() -> anyhow::Result<()> {
+    let (world, _, container) = at_work("true", None)?;
+    let session = volume(&world).join("run/claude");
+    assert!(session.exists());
+    let (code, stderr) = salvage(&world, "evicted")?;
+    assert!(code == 3 && stderr.contains("at work"), "{code}: {stderr}");
+    let ended = publish(&world)?;
+    assert!(ended.code == 3 && ended.stderr.contains("at work"), "{}: {}", ended.code, ended.stderr);
+    assert!(session.exists() && !volume(&world).join("run/record.json").exists());
+    assert_eq!(world.sandbox.discord().messages().len(), 0);
+    kill(container)?;
+    assert_salvaged(&world, "evicted", "evicted")
+}
+
+/// P3, K6: the record is the agent's to write, and the shell has credentials.
+#[test]
+fn nothing_in_a_record_is_run() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    checked_out(&world)?;
+    let record = volume(&world).join("run/record.json");
+    assert!(agent(&world)?.output()?.status.success());
+    let written: serde_json::Value = serde_json::from_slice(&fs::read(&record)?)?;
+    let ran = world.path("ran");
+    let command = format!("x[$(touch {})]", ran.display());
+    for field in ["commits", "uncommitted", "outcome", "stage"] {
+        for (outcome, value) in [("success", &command), ("", &command)] {
+            let mut hostile = written.clone();
+            hostile["outcome"] = outcome.into();
+            hostile["stage"] = command.clone().into();
+            hostile[field] = value.clone().into();
+            fs::write(&record, hostile.to_string())?;
+            let _ = stage(&world, "publish", &[&APP[..], &["DISCORD_WEBHOOK_URL"]].concat())?.output()?;
+            assert!(!ran.exists(), "{hostile}");
+        }
+    }
     Ok(())
 }
 

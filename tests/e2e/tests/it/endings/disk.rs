@@ -2,9 +2,12 @@
 //! after room was made finishes the job.
 
 use crate::expected::{DELIVERED, Expected, NOTE, Published, TOPIC, UNFINISHED, assert_ended};
-use crate::scripted::{ended, is_done, published_again, run, runs, world, writer, writes_the_note};
+use crate::scripted::{
+    ended, failing, is_done, published_again, run, runs, usage_limit, world, writer, writes_the_note,
+};
 use agent_task::Outcome;
 use e2e::{Disk, Ended, REPOSITORY, World};
+use sandbox::Turn;
 use std::path::Path;
 
 /// Writes until there is no room left, not even for one more block.
@@ -29,41 +32,82 @@ fn onto_a_small_disk(folder: &Path, kib: u32) -> anyhow::Result<Disk> {
     Ok(disk)
 }
 
-/// The run whose clone has no room for the commit.
-fn without_room_to_commit() -> anyhow::Result<(World, Disk, Ended)> {
-    let world = world([writes_the_note(), runs(&fill(".git/ballast")), is_done()])?;
+/// A run whose clone has no room for the commit of what `turns` leave, and how it ended. That is told once.
+fn without_room_to_commit(
+    turns: impl IntoIterator<Item = Turn>,
+    outcome: Outcome,
+) -> anyhow::Result<(World, Disk, Ended)> {
+    let world = world(turns)?;
     let disk = onto_a_small_disk(&world.clone_path(), 8 * 1024)?;
     let ended = tools(&world)?;
     let record = ended.record()?;
-    assert_eq!((ended.code, record.outcome), (1, Outcome::CommitFailed), "{}", ended.stderr);
-    assert_eq!(record.stage.as_ref().map(agent_task::Stage::as_str), Some("commit"));
+    assert_eq!((ended.code, record.outcome, record.uncommitted), (1, outcome, true), "{}", ended.stderr);
     let error = record.error.unwrap_or_default();
     assert!(error.contains("No space left on device"), "{error}");
-
-    let note = std::fs::read_to_string(world.clone_path().join(NOTE[0]))?;
-    assert!(note.contains("a hope"), "the work is still in the work tree: {note}");
-    assert_eq!(world.run_branches()?, Vec::new());
     let messages = world.sandbox.discord().messages();
     assert_eq!(messages.len(), 1, "{messages:?}");
     let text = messages[0].raw.to_string();
-    assert!(text.contains("Stage: commit") && text.contains("No space left"), "{text}");
+    assert!(text.contains("No space left") && text.contains("Make room"), "{text}");
     assert_eq!(world.processes(), Vec::<String>::new());
+    Ok((world, disk, ended))
+}
+
+fn fill_the_clone() -> Turn {
+    runs(&fill(".git/ballast"))
+}
+
+/// One that had finished, and committed nothing by itself.
+fn finished_without_room_to_commit() -> anyhow::Result<(World, Disk, Ended)> {
+    let turns = [writes_the_note(), fill_the_clone(), is_done()];
+    let (world, disk, ended) = without_room_to_commit(turns, Outcome::CommitFailed)?;
+    assert_eq!(ended.record()?.stage.as_ref().map(agent_task::Stage::as_str), Some("commit"));
+    let note = std::fs::read_to_string(world.clone_path().join(NOTE[0]))?;
+    assert!(note.contains("a hope"), "the work is still in the work tree: {note}");
+    assert_eq!(world.run_branches()?, Vec::new());
     Ok((world, disk, ended))
 }
 
 /// P1, P8, P9: nothing is lost, and publishing again delivers what the agent had finished. Its message becomes that of a success.
 #[test]
 fn a_full_disk_at_the_commit_is_told_and_publishing_again_delivers() -> anyhow::Result<()> {
-    let (world, disk, _) = without_room_to_commit()?;
+    let (world, disk, _) = finished_without_room_to_commit()?;
     disk.grow(64 * 1024)?;
     assert_ended(&world, &published_again(&world)?, DELIVERED)?;
     assert_ended(&world, &published_again(&world)?, DELIVERED)
 }
 
+/// P1, P8, P9: what the agent had not finished is committed and published as such, whatever ended it.
+#[test]
+fn a_full_disk_at_the_commit_of_a_run_that_failed_loses_nothing() -> anyhow::Result<()> {
+    let turns = [writes_the_note(), fill_the_clone(), failing(is_done(), 100, usage_limit())];
+    let (world, disk, _) = without_room_to_commit(turns, Outcome::UsageLimit)?;
+    // Without room it is as it was.
+    let again = published_again(&world)?;
+    assert_eq!((again.code, again.record()?.uncommitted), (1, true), "{}", again.stderr);
+    disk.grow(64 * 1024)?;
+    let limited = Expected { outcome: Outcome::UsageLimit, error: "limit", ..UNFINISHED };
+    assert_ended(&world, &published_again(&world)?, limited)?;
+    assert_ended(&world, &published_again(&world)?, limited)
+}
+
+/// P1, P7, P9: what the agent has committed itself is published at once, the rest when there is room.
+#[test]
+fn a_full_disk_at_the_commit_leaves_the_agents_own_commits_to_be_published() -> anyhow::Result<()> {
+    let commits = runs("git add -A && git commit -qm note && echo more >content/posts/more.md");
+    let turns = [writes_the_note(), commits, fill_the_clone(), is_done()];
+    let (world, disk, _) = without_room_to_commit(turns, Outcome::CommitFailed)?;
+    let [(branch, _)] = &world.run_branches()?[..] else { panic!("one branch") };
+    assert_eq!(world.git(&world.remote, &["diff", "--name-only", "main", branch])?, NOTE[0]);
+    disk.grow(64 * 1024)?;
+    let all = ["content/posts/more.md", NOTE[0]];
+    let draft = Expected { files: &all, published: Published::Draft, ..DELIVERED };
+    assert_ended(&world, &published_again(&world)?, draft)
+}
+
 /// P1, P8, P9: the next run delivers the one before it, and then itself.
 #[test]
 fn a_full_disk_at_the_commit_is_made_good_by_the_next_run() -> anyhow::Result<()> {
-    let (world, disk, first) = without_room_to_commit()?;
+    let (world, disk, first) = finished_without_room_to_commit()?;
     disk.grow(64 * 1024)?;
     world.sandbox.model().load(writer([runs("echo more >>content/posts/more.md"), is_done()]))?;
     let second = tools(&world)?;
