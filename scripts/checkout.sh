@@ -69,6 +69,13 @@ parse() {
     [[ $repo =~ ^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$ ]] || die 2 "'$repo' is not of the form owner/name" 'give --repo'
     branch=${branch:-$base}
     url=${GITHUB_SERVER_URL:-https://github.com}/$repo.git
+    if [[ -n ${GITHUB_APP_ID_FILE:-} ]]; then
+        [[ -z ${GITHUB_APP_ID:-} ]] || die 4 'GITHUB_APP_ID and GITHUB_APP_ID_FILE are both set' 'unset one of them'
+        [[ -r $GITHUB_APP_ID_FILE ]] || die 4 "GITHUB_APP_ID_FILE: cannot read $GITHUB_APP_ID_FILE"
+        # mint-gh-token has it from this variable alone.
+        GITHUB_APP_ID=$(<"$GITHUB_APP_ID_FILE")
+        export GITHUB_APP_ID
+    fi
     # Nothing of it is written to the clone's configuration.
     options=(-c credential.helper= -c credential.useHttpPath=true -c gc.auto=0 -c maintenance.auto=false)
     if [[ -n ${GITHUB_APP_ID:-} ]]; then
@@ -100,7 +107,8 @@ remote_git() {
     die "$code" "reading $repo failed" "$hint"
 }
 
-# The shared copy only ever gains objects: whoever reads it is not disturbed.
+# The shared copy only ever gains objects: whoever reads it is not disturbed. Branches go that are gone, before one comes whose
+# name has theirs as a folder.
 refresh_mirror() {
     copy=$mirror/$repo.git
     mkdir -p "${copy%/*}"
@@ -111,7 +119,11 @@ refresh_mirror() {
         git init --quiet --bare --template= "$copy.new"
         mv "$copy.new" "$copy"
     fi
-    remote_git --git-dir "$copy" fetch --quiet --no-tags --no-write-fetch-head "$url" '+refs/heads/*:refs/heads/*'
+    # Whoever writes holds our lock, the git of a killed checkout too: what is there now was left by one that is dead. No ref
+    # ends with .lock.
+    find "$copy" -type f -name '*.lock' -delete
+    find "$copy/objects" -type f -name 'tmp_*' -delete
+    remote_git --git-dir "$copy" fetch --quiet --prune --no-tags --no-write-fetch-head "$url" '+refs/heads/*:refs/heads/*'
     exec {lock}>&-
 }
 

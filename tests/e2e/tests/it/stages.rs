@@ -200,6 +200,126 @@ fn readers_share_a_copy_and_do_not_disturb_each_other() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is at the head of a clone: its branch, and its files.
+fn head(world: &World, clone: &Path) -> anyhow::Result<(String, String)> {
+    let branch = world.git(clone, &["branch", "--show-current"])?;
+    Ok((branch, world.git(clone, &["log", "-1", "--format=%s"])?))
+}
+
+/// Pushes a commit of this name, on top of what `seed` has, to the branch.
+fn pushed(world: &World, branch: &str, subject: &str) -> anyhow::Result<()> {
+    let seed = world.path("seed");
+    world.git(&seed, &["commit", "--quiet", "--allow-empty", "--message", subject])?;
+    world.git(
+        &seed,
+        &["push", "--quiet", &world.remote.to_string_lossy(), &format!("HEAD:refs/heads/{branch}")],
+    )?;
+    Ok(())
+}
+
+fn deleted(world: &World, branch: &str) -> anyhow::Result<()> {
+    world.git(&world.remote, &["update-ref", "-d", &format!("refs/heads/{branch}")])?;
+    Ok(())
+}
+
+/// K1, K4
+#[test]
+fn a_run_may_begin_at_another_branch_than_it_is_meant_for() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    pushed(&world, "release/1.0", "Of the release")?;
+    let mirror = world.path("mirror");
+    for shared in [&[][..], &["--mirror", &mirror.to_string_lossy()]] {
+        let to = world.path(if shared.is_empty() { "own" } else { "shared" });
+        let (code, stderr) = checkout(&world, &[shared, &["--branch", "release/1.0"]].concat(), &to)?;
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(head(&world, &to)?, ("release/1.0".to_owned(), "Of the release".to_owned()));
+        let base = world.git(&to, &["log", "-1", "--format=%s", "origin/main"])?;
+        assert_ne!(base, "Of the release", "the base is there too, and is its own");
+        assert_eq!(world.git(&to, &["status", "--porcelain"])?, "");
+    }
+    Ok(())
+}
+
+/// K4: stale code is worse than none, and who reads it already is not disturbed.
+#[test]
+fn a_branch_that_is_gone_is_gone_for_the_next_reader() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    pushed(&world, "release", "Of the release")?;
+    let mirror = world.path("mirror");
+    let read = |branch: &str, to: &str| {
+        let shared = ["--mirror", &mirror.to_string_lossy(), "--branch", branch];
+        checkout(&world, &shared, &world.path(to))
+    };
+    let (code, stderr) = read("release", "first")?;
+    assert_eq!(code, 0, "{stderr}");
+
+    deleted(&world, "release")?;
+    let (code, stderr) = read("release", "late")?;
+    assert!(code == 1 && stderr.contains("there is no branch release"), "{code}: {stderr}");
+    // Its name is a folder now.
+    pushed(&world, "release/1.0", "Of the first release")?;
+    let (code, stderr) = read("release/1.0", "second")?;
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(
+        head(&world, &world.path("second"))?,
+        ("release/1.0".to_owned(), "Of the first release".to_owned())
+    );
+
+    let first = world.path("first");
+    assert_eq!(head(&world, &first)?, ("release".to_owned(), "Of the release".to_owned()));
+    world.git(&first, &["fsck", "--strict", "--no-dangling"])?;
+    world.git(&first, &["checkout", "--quiet", "--detach", "origin/release"])?;
+    Ok(())
+}
+
+/// K4, K16: a kill in the middle of a refresh leaves git's own locks, and half of a pack.
+#[test]
+fn what_a_killed_refresh_left_is_no_obstacle() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    let mirror = world.path("mirror");
+    let shared = ["--mirror", &mirror.to_string_lossy()];
+    let (code, stderr) = checkout(&world, &shared, &world.path("first"))?;
+    assert_eq!(code, 0, "{stderr}");
+    let copy = mirror.join("octo/blog.git");
+    let left = ["refs/heads/main.lock", "packed-refs.lock", "config.lock", "objects/pack/tmp_pack_Ab12cD"];
+    for left in left {
+        fs::write(copy.join(left), "")?;
+    }
+    pushed(&world, "main", "Later")?;
+    let second = world.path("second");
+    let (code, stderr) = checkout(&world, &shared, &second)?;
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(head(&world, &second)?, ("main".to_owned(), "Later".to_owned()));
+    assert!(left.iter().all(|left| !copy.join(left).exists()), "nothing of it is left");
+    Ok(())
+}
+
+/// K6: the App's id may come in a file too, as the help says.
+#[test]
+fn the_apps_id_may_come_in_a_file() -> anyhow::Result<()> {
+    let world = World::without_scenario()?;
+    let credentials = world.credentials()?;
+    let (_, id) = credentials.iter().find(|(name, _)| name == "GITHUB_APP_ID").unwrap();
+    let file = world.path("app-id");
+    fs::write(&file, format!("{id}\n"))?;
+    let read = |id: Option<&str>, file: &Path, to: &str| -> anyhow::Result<(i32, String)> {
+        let mut command = script(&world, "checkout.sh", &["GITHUB_APP_PRIVATE_KEY_FILE"])?;
+        command.args(["--repo", REPOSITORY]).arg(world.path(to)).env("GITHUB_APP_ID_FILE", file);
+        let output = command.envs(id.map(|id| ("GITHUB_APP_ID", id))).output()?;
+        Ok((output.status.code().unwrap_or(-1), String::from_utf8(output.stderr)?))
+    };
+    let (code, stderr) = read(None, &file, "clone")?;
+    assert_eq!(code, 0, "{stderr}");
+    let (code, stderr) = read(Some(id), &file, "both")?;
+    assert!(
+        code == 4 && stderr.contains("GITHUB_APP_ID and GITHUB_APP_ID_FILE are both set"),
+        "{code}: {stderr}"
+    );
+    let (code, stderr) = read(None, Path::new("/nowhere"), "none")?;
+    assert!(code == 4 && stderr.contains("/nowhere"), "{code}: {stderr}");
+    Ok(())
+}
+
 /// K6
 #[test]
 fn the_agents_token_can_only_read() -> anyhow::Result<()> {
