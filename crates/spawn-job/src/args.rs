@@ -28,7 +28,7 @@ Examples:
   spawn-job <task.yaml
   spawn-job --follow <task.yaml
   spawn-job --dry-run=client --config settings.yaml <task.yaml | jq '.objects[]'
-  spawn-job --stage publish --run publisher-3fa9c10b77de --reason 'out of memory'"
+  spawn-job --stage publish --run publisher-3fa9c10b77de"
 )]
 pub struct Args {
     /// Namespace of tasks that name none [default: ai-agents].
@@ -68,9 +68,9 @@ pub struct Args {
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
 
-    /// Why it was killed, for people.
-    #[arg(long, value_name = "TEXT", default_value = "the run was killed", requires = "run")]
-    pub reason: String,
+    /// Why it was killed, for people [default: what the cluster knows of it].
+    #[arg(long, value_name = "TEXT", requires = "run")]
+    pub reason: Option<String>,
 }
 
 /// Who says what would be made.

@@ -10,10 +10,12 @@
 //! It never makes two Jobs for one trigger: all names come from task and trigger, and what is there already is done. It puts
 //! nothing into a shell, and no secret into a manifest: containers name the Secrets, and each gets its own keys alone.
 //!
-//! [`plan`] decides, without a cluster; [`cluster`] makes it; [`memory`] knows of it when it is gone; [`follow`] watches it.
+//! [`plan`] decides, without a cluster; [`cluster`] makes it; [`memory`] knows of it when it is gone; [`follow`] watches it until it
+//! has [ended](ending).
 
 pub mod args;
 pub mod cluster;
+pub mod ending;
 pub mod follow;
 mod literal;
 pub mod manifest;

@@ -1,15 +1,19 @@
 //! The program: stdin to reports.
 
 use crate::args::{Args, DryRun, Stage};
+use crate::ending::Ended;
 use crate::manifest;
 use crate::plan::{self, Plan};
 use crate::report::{self, Outcome, Report};
 use crate::settings::Settings;
-use crate::{cluster, follow, memory};
+use crate::{cluster, ending, follow, memory};
 use agent_task::{Exit, Phase};
 use agent_task_crd::AgentTask;
 use anyhow::Context as _;
+use cluster_client::fault;
 use futures::{StreamExt as _, stream};
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 use piece::{Fault, output};
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -160,7 +164,7 @@ async fn ended(args: &Args, client: &Client, plan: &Plan, report: Report) -> Rep
         return gone(client, plan, report).await;
     }
     match follow::until_ended(client, plan, args.wait_timeout, args.follow).await {
-        Ok(follow::Ended { record, error, exit }) => {
+        Ok(Ended { record, error, exit }) => {
             let result = if exit == Exit::Done { report.result } else { Outcome::Failed };
             Report { record, error, exit, result, ..report }
         }
@@ -210,7 +214,18 @@ async fn salvage(args: Args) -> anyhow::Result<Exit> {
     let client = cluster_client::connect(Some(&namespace)).await?;
     let settings = settings(&args, Some(&client), &namespace).await?;
     let claim = cluster::claim_of(&client, &namespace, &run).await?;
-    let plan = plan::salvage(&run, &claim, &settings, &namespace, &args.reason);
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
+    let job = jobs.get_opt(&run).await.map_err(|error| fault(error, &format!("reading the Job {run}")))?;
+    let pods = cluster::pods_of(&client, &namespace, &run).await?;
+    if let Some(why) = ending::still_at_work(job.as_ref(), &pods) {
+        let hint = format!(
+            "wait for its end; or end it, which deletes its pod and keeps its volume: kubectl -n {namespace} delete job {run}"
+        );
+        return Err(Fault::retry(format!("the run {run} is not over: {why}")).hint(hint).into());
+    }
+    let reason = args.reason.clone().or_else(|| ending::why_it_was_killed(job.as_ref(), &pods));
+    let reason = reason.as_deref().unwrap_or("the run was killed");
+    let plan = plan::salvage(&run, &claim, &settings, &namespace, reason);
     let report = match args.dry_run {
         Some(DryRun::Client) => {
             Report { objects: plan.objects.clone(), ..Report::of(&plan, Outcome::Planned) }

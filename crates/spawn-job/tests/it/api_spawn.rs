@@ -66,6 +66,14 @@ impl Place {
         found["items"].as_array().unwrap().clone()
     }
 
+    /// What Kubernetes does with a Job an hour after its end.
+    pub(crate) fn goes(&self, job: &str) {
+        self.cluster.kubectl(&["delete", "job", job, "--namespace", &self.namespace]).unwrap();
+        let gone = ["wait", "--for=delete", "--timeout=60s", "pod", "--namespace", &self.namespace];
+        let of_job = format!("--selector=batch.kubernetes.io/job-name={job}");
+        self.cluster.kubectl(&[&gone[..], &[&of_job]].concat()).unwrap();
+    }
+
     /// The kubeconfig of someone who may do this in the namespace, and that on the cluster: API group, resource, verbs.
     pub(crate) fn with_rights(
         &self,
@@ -305,12 +313,13 @@ fn the_rights_that_the_help_names_are_enough() {
         let made = spawn(&[], &tasks);
         assert_eq!(made.code, Some(0), "{}", made.stderr);
         assert!(made.lines.iter().map(|line| &line["result"]).eq(&result), "{:?}", made.lines);
-        let run = made.lines[0]["run"].as_str().unwrap();
-        let saved = spawn(&["--stage", "publish", "--run", run], "");
-        assert_eq!(saved.code, Some(0), "{}", saved.stderr);
     }
     let waited = spawn(&["--wait", "--wait-timeout", "1s"], &task("once", json!({})));
     assert_eq!(waited.code, Some(3), "too long, and nothing is forbidden: {}", waited.stderr);
+    let run = waited.lines[0]["run"].as_str().unwrap();
+    place.goes(run);
+    let saved = spawn(&["--stage", "publish", "--run", run], "");
+    assert_eq!(saved.code, Some(0), "{}", saved.stderr);
 }
 
 /// K15: the cluster's settings, where none are given.
@@ -340,58 +349,4 @@ fn the_settings_are_the_clusters() {
         .kubectl(&["create", "configmap", "spawn-job", &file, "--namespace", &place.namespace])
         .unwrap();
     assert_eq!(without(&[]).lines[0]["result"], "created");
-}
-
-/// K16
-#[test]
-fn a_killed_run_gets_one_job_that_publishes_its_volume() {
-    let place = Place::new("salvage", "");
-    let made = place.spawn(&[], &task("manual", json!({"base": "trunk"})));
-    let run = made.lines[0]["run"].as_str().unwrap();
-    let arguments = ["--stage", "publish", "--run", run, "--reason", "out of memory: $(id)"];
-    let first = place.spawn(&arguments, "");
-    assert_eq!((first.code, &first.lines[0]["result"]), (Some(0), &"created".into()), "{}", first.stderr);
-    assert_eq!(place.spawn(&arguments, "").lines[0]["result"], "existed");
-    let job = place.cluster.get(&["job", &format!("save-{run}"), "--namespace", &place.namespace]).unwrap();
-    let pod = &job["spec"]["template"];
-    assert_eq!(pod["metadata"]["labels"]["agents.kyle.pericak.com/agent"], "publisher");
-    let volumes = pod["spec"]["volumes"].as_array().unwrap();
-    assert!(
-        volumes
-            .iter()
-            .any(|volume| volume["persistentVolumeClaim"]["claimName"] == format!("agent-ws-{run}"))
-    );
-    assert!(pod["spec"]["initContainers"][0]["env"].to_string().contains("out of memory: $$(id)"));
-    assert!(pod["spec"]["containers"][0]["args"].to_string().contains("trunk"));
-
-    let ended = place.spawn(&["--stage", "publish", "--run", "publisher-000000000000"], "");
-    assert_eq!(ended.code, Some(1));
-    assert!(
-        ended.stderr.contains("looking for the volume of run publisher-000000000000"),
-        "{}",
-        ended.stderr
-    );
-}
-
-/// K15: the pod that cannot start says why.
-#[test]
-fn waiting_ends_with_how_the_job_ended() {
-    let place = Place::new("wait", "");
-    let manifest = task("manual", json!({}));
-    let child = place.start(place.cluster.kubeconfig(), &["--wait"], &manifest);
-    // No node here: the test ends the Job as a controller would.
-    let name = loop {
-        if let [job] = &place.list("jobs")[..] {
-            break job["metadata"]["name"].as_str().unwrap().to_owned();
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    };
-    place.cluster.kubectl(&["delete", "job", &name, "--namespace", &place.namespace]).unwrap();
-    let ended = self::ended(child);
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains(&format!("the Job {name} is gone")), "{}", ended.stderr);
-
-    let late = place.spawn(&["--wait", "--wait-timeout", "2s"], &task("late", json!({})));
-    assert_eq!(late.code, Some(3), "{}", late.stderr);
-    assert_eq!(late.lines[0]["result"], "failed");
 }

@@ -83,12 +83,6 @@ fn carry_answers([mut client, mut server]: [TcpStream; 2]) {
     let _ = client.shutdown(Shutdown::Both);
 }
 
-/// What Kubernetes does with a Job an hour after its end.
-fn goes_by_its_time(place: &Place, job: &str) {
-    let delete = ["delete", "job", job, "--namespace", &place.namespace];
-    place.cluster.kubectl(&delete).unwrap();
-}
-
 /// The task as the cluster has it, before any run.
 pub(crate) fn applied(place: &Place, name: &str, changes: Value) -> String {
     let mut manifest: Value = serde_json::from_str(&task(name, changes)).unwrap();
@@ -140,7 +134,7 @@ fn killed_between_any_two_calls_the_next_one_finishes() {
             let claims = usize::from(form != "ephemeral");
             assert_eq!(there("persistentvolumeclaims").len(), claims, "{what}");
             assert_eq!(there("persistentvolumes").len(), usize::from(form == "on-a-node"), "{what}");
-            goes_by_its_time(&place, run);
+            place.goes(run);
             let again = place.spawn(&[], &manifest);
             assert_eq!((again.code, &again.lines[0]["result"]), (Some(0), &json!("ended")), "{what}");
             assert!(there("jobs").is_empty(), "{what}");
@@ -183,7 +177,7 @@ fn a_task_in_the_cluster_remembers_its_runs() {
                 let made = place.spawn(&["--trigger", trigger], &manifest);
                 assert_eq!(made.lines[0]["result"], "created", "{}", made.stderr);
                 let run = made.lines[0]["run"].as_str().unwrap().to_owned();
-                goes_by_its_time(&place, &run);
+                place.goes(&run);
                 run
             })
             .collect();
@@ -228,7 +222,7 @@ fn a_volume_remembers_the_run_of_a_task_that_was_never_applied() {
     let manifest = task("manual", json!({}));
     let made = place.spawn(&[], &manifest);
     let (run, claim) = (made.lines[0]["run"].as_str().unwrap(), made.lines[0]["claim"].as_str().unwrap());
-    goes_by_its_time(&place, run);
+    place.goes(run);
     assert_eq!(place.spawn(&[], &manifest).lines[0]["result"], "ended");
     for (phase, code, told) in [("Succeeded", 0, "ended"), ("Failed", 1, "failed")] {
         let domain = "agents.kyle.pericak.com";

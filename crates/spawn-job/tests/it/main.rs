@@ -8,6 +8,8 @@ mod api_resource;
 mod api_spawn;
 /// One trigger, one Job: whatever is killed, repeated or gone.
 mod api_trigger;
+/// Runs that do not begin, are at work, or have ended.
+mod api_wait;
 /// The program: what it reads, refuses and prints.
 mod command;
 /// What a task becomes.

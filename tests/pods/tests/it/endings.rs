@@ -81,6 +81,15 @@ fn a_secret_that_is_missing_is_told() -> anyhow::Result<()> {
     )
 }
 
+/// K15: a volume cannot be mounted.
+#[test]
+fn a_secret_of_a_volume_that_is_missing_is_told() -> anyhow::Result<()> {
+    assert_told(
+        json!({"secrets": {"github": "nowhere"}}),
+        &["FailedMount", "\"github-app\"", "secret \"nowhere\" not found"],
+    )
+}
+
 /// K15
 #[test]
 fn an_image_that_cannot_be_pulled_is_told() -> anyhow::Result<()> {
