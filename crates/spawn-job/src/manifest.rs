@@ -20,45 +20,46 @@ impl std::fmt::Display for Wrong {
     }
 }
 
-/// Reads all tasks, in order; each that is wrong is told of.
-///
-/// # Errors
-/// Where the text as a whole is neither YAML nor JSON: what lies behind the place cannot be read.
-pub fn read(text: &str) -> Result<Vec<Result<AgentTask, Wrong>>, Wrong> {
+/// Reads all tasks, in order; each that is wrong is told of. Where the text is neither YAML nor JSON, nothing behind the place is read.
+#[must_use]
+pub fn read(text: &str) -> Vec<Result<AgentTask, Wrong>> {
     let mut tasks = Vec::new();
-    for (at, document) in documents(text)?.into_iter().enumerate() {
+    for (at, document) in documents(text).into_iter().enumerate() {
         let place = format!("document {}", at + 1);
-        match items(document) {
-            Ok(items) => {
+        match document.map(items) {
+            Err(why) => tasks.push(Err(Wrong { place, why })),
+            Ok(Ok(items)) => {
                 let several = items.len() > 1;
                 for (at, item) in items.into_iter().enumerate() {
                     let place = if several { format!("{place}, item {}", at + 1) } else { place.clone() };
                     tasks.push(task(&place, item));
                 }
             }
-            Err(document) => tasks.push(task(&place, document)),
+            Ok(Err(document)) => tasks.push(task(&place, document)),
         }
     }
-    Ok(tasks)
+    tasks
 }
 
-fn documents(text: &str) -> Result<Vec<Value>, Wrong> {
-    let wrong = |at: usize, why: String| Wrong { place: format!("document {}", at + 1), why };
+/// All documents up to the first that cannot be read, which is the last then.
+fn documents(text: &str) -> Vec<Result<Value, String>> {
     let mut found = Vec::new();
-    if text.trim_start().starts_with('{') {
-        for (at, document) in serde_json::Deserializer::from_str(text).into_iter::<Value>().enumerate() {
-            found.push(document.map_err(|error| wrong(at, format!("is no JSON: {error}")))?);
-        }
+    let mut bytes = text.as_bytes();
+    let read: Box<dyn Iterator<Item = Result<Value, String>>> = if text.trim_start().starts_with('{') {
+        let documents = serde_json::Deserializer::from_str(text).into_iter();
+        Box::new(documents.map(|document| document.map_err(|error| format!("is no JSON: {error}"))))
     } else {
-        let mut bytes = text.as_bytes();
-        for (at, document) in serde_saphyr::read::<_, Value>(&mut bytes).enumerate() {
-            let document = document.map_err(|error| wrong(at, format!("is no YAML: {error}")))?;
-            if !document.is_null() {
-                found.push(document);
-            }
+        let documents = serde_saphyr::read(&mut bytes);
+        Box::new(documents.map(|document| document.map_err(|error| format!("is no YAML: {error}"))))
+    };
+    for document in read {
+        let ends = document.is_err();
+        found.extend(Some(document).filter(|document| *document != Ok(Value::Null)));
+        if ends {
+            break;
         }
     }
-    Ok(found)
+    found
 }
 
 /// The items of a list, as `kubectl get -o json` prints several objects.
@@ -117,12 +118,11 @@ mod tests {
         spec: {agent: journalist, prompt: The news}\n";
 
     fn names(text: &str) -> Vec<String> {
-        read(text).unwrap().into_iter().map(|task| task.unwrap().name_any()).collect()
+        read(text).into_iter().map(|task| task.unwrap().name_any()).collect()
     }
 
     fn refusal(text: &str) -> String {
-        let read = read(text).map(|tasks| tasks.into_iter().find_map(Result::err));
-        read.unwrap_or_else(Some).unwrap().to_string()
+        read(text).into_iter().find_map(Result::err).unwrap().to_string()
     }
 
     /// K1, K15
@@ -164,7 +164,7 @@ mod tests {
     /// K11
     #[test]
     fn the_trigger_is_an_annotation_or_its_kind() {
-        let task = |text: &str| read(text).unwrap().remove(0).unwrap();
+        let task = |text: &str| read(text).remove(0).unwrap();
         assert_eq!(trigger(&task(ONE)), "manual");
         let annotated = "metadata: {name: news, annotations: {agents.kyle.pericak.com/trigger: delivery 7}}";
         assert_eq!(trigger(&task(&ONE.replace("metadata: {name: news}", annotated))), "delivery 7");

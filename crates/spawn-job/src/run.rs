@@ -16,6 +16,8 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 use piece::{Fault, output};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 
 const EXAMPLE: &str = "spawn-job <task.yaml";
@@ -25,6 +27,9 @@ const NAMESPACE: &str = "ai-agents";
 
 /// So many tasks are made at once: the API server answers several as fast as one.
 const AT_ONCE: usize = 16;
+
+/// So many runs are waited for at once: each takes two connections.
+const WAITED_FOR: usize = 256;
 
 /// Runs the program.
 ///
@@ -60,17 +65,21 @@ fn tasks() -> anyhow::Result<Vec<AgentTask>> {
     }
     let mut text = String::new();
     stdin.read_to_string(&mut text).context(Fault::usage("stdin is no text"))?;
-    let read = manifest::read(&text).map_err(|wrong| expected(&format!("something else: {wrong}")))?;
+    let read = manifest::read(&text);
     if read.is_empty() {
         return Err(expected("empty").into());
     }
-    let (tasks, wrong): (Vec<_>, Vec<_>) = read.into_iter().partition(Result::is_ok);
-    let wrong: Vec<_> = wrong.into_iter().filter_map(Result::err).collect();
+    let wrong: Vec<_> = read.iter().filter_map(|read| read.as_ref().err()).collect();
     if wrong.is_empty() {
-        return Ok(tasks.into_iter().flatten().collect());
+        return Ok(read.into_iter().flatten().collect());
     }
-    for wrong in &wrong {
-        output::line(&Report::nothing(&wrong.place, wrong.why.clone()))?;
+    let places: Vec<&str> = wrong.iter().map(|wrong| wrong.place.as_str()).collect();
+    let why_not = format!("nothing was made, because of {}", places.join(", "));
+    for read in &read {
+        output::line(&match read {
+            Ok(task) => Report::nothing(&task.name_any(), why_not.clone()),
+            Err(wrong) => Report::nothing(&wrong.place, wrong.why.clone()),
+        })?;
     }
     let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     Err(Fault::usage(format!("nothing was made: {}", all.join("\n  ")))
@@ -98,26 +107,47 @@ async fn spawn(args: Args, tasks: Vec<AgentTask>) -> anyhow::Result<Exit> {
         Some(DryRun::Client) if args.config.is_some() => None,
         _ => Some(cluster_client::connect(Some(&default)).await?),
     };
-    let settings = settings(&args, client.as_ref(), &default).await?;
+    let client = client.as_ref();
+    let mut settings = BTreeMap::new();
+    for task in &tasks {
+        if let Entry::Vacant(entry) = settings.entry(task.namespace().unwrap_or_else(|| default.clone())) {
+            let read = self::settings(&args, client, entry.key()).await?;
+            entry.insert(read);
+        }
+    }
     let plans = tasks.iter().map(|task| {
         let namespace = task.namespace().unwrap_or_else(|| default.clone());
         let trigger = args.trigger.clone().unwrap_or_else(|| manifest::trigger(task));
-        let plan = plan::plan(task, &settings, &namespace, &trigger);
-        (task, plan)
+        (task, plan::plan(task, &settings[&namespace], &namespace, &trigger))
     });
-    let mut reports = Vec::new();
-    let mut made = stream::iter(plans)
-        .map(|(task, plan)| {
-            let (args, client) = (&args, client.as_ref());
-            async move {
-                match plan {
-                    Ok(plan) => one(args, client, &plan).await,
-                    Err(plan::Impossible(why)) => Report::nothing(&task.name_any(), why),
-                }
+    let args = &args;
+    let made = stream::iter(plans)
+        .map(async |(task, plan)| match plan {
+            Ok(plan) => {
+                let report = one(args, client, &plan).await;
+                (Some(plan), report)
             }
+            Err(plan::Impossible(why)) => (None, Report::nothing(&task.name_any(), why)),
         })
         .buffered(AT_ONCE);
-    while let Some(report) = made.next().await {
+    let mut ended = match client.filter(|_| args.wait || args.follow) {
+        None => made.map(|(_, report)| report).boxed_local(),
+        Some(client) => {
+            // All are made before one is waited for: a run may take hours.
+            let made: Vec<_> = made.collect().await;
+            stream::iter(made)
+                .map(async |(plan, report)| match plan {
+                    Some(plan) if plan.run.is_some() && report.exit == Exit::Done => {
+                        ended(args, client, &plan, report).await
+                    }
+                    _ => report,
+                })
+                .buffer_unordered(WAITED_FOR)
+                .boxed_local()
+        }
+    };
+    let mut reports = Vec::new();
+    while let Some(report) = ended.next().await {
         tell(&report)?;
         reports.push(Report { objects: Vec::new(), ..report });
     }
@@ -148,15 +178,11 @@ async fn one(args: &Args, client: Option<&Client>, plan: &Plan) -> Report {
         return Report { objects: plan.objects.clone(), ..Report::of(plan, Outcome::Planned) };
     };
     let dry_run = args.dry_run.is_some();
-    let report = match cluster::make(client, plan, dry_run).await {
+    match cluster::make(client, plan, dry_run).await {
         Ok((_, objects)) if dry_run => Report { objects, ..Report::of(plan, Outcome::Planned) },
         Ok((outcome, _)) => Report::of(plan, outcome),
-        Err(error) => return Report::of(plan, Outcome::Failed).failed(&error),
-    };
-    if !(args.wait || args.follow) || plan.run.is_none() {
-        return report;
+        Err(error) => Report::of(plan, Outcome::Failed).failed(&error),
     }
-    ended(args, client, plan, report).await
 }
 
 async fn ended(args: &Args, client: &Client, plan: &Plan, report: Report) -> Report {

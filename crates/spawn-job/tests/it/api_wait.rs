@@ -1,5 +1,6 @@
 use crate::api_spawn::{Place, ended, task};
 use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};
 
 impl Place {
@@ -17,13 +18,13 @@ impl Place {
         }
     }
 
-    /// Says of the Job's pod what a kubelet would, which ends the Job.
-    fn ends(&self, job: &str, status: &Value) {
+    /// Says of the Job's pod what a kubelet would, which ends the Job so.
+    pub(crate) fn ends(&self, job: &str, status: &Value, end: &str) {
         let pod = self.pod(job);
         let patch = json!({"status": status}).to_string();
         let patch = ["patch", "pod", &pod, "--subresource=status", "--type=merge", "--patch", &patch];
         self.cluster.kubectl(&[&patch[..], &["--namespace", &self.namespace]].concat()).unwrap();
-        self.wait_for("condition=Failed", job);
+        self.wait_for(end, job);
     }
 
     fn wait_for(&self, what: &str, job: &str) {
@@ -134,7 +135,7 @@ fn people_are_told_what_the_cluster_knows_of_the_end() {
             _ => {
                 let mut status = status;
                 status["phase"] = json!("Failed");
-                place.ends(run, &status);
+                place.ends(run, &status, "condition=Failed");
             }
         }
         let saved = place.spawn(&["--stage", "publish", "--run", run], "");
@@ -192,9 +193,10 @@ fn a_run_that_waits_for_others_says_for_what() {
     let wait = ["--wait", "--wait-timeout", "30s"];
     let children = [(&quota, json!({})), (&suspended, json!({"suspend": true}))]
         .map(|(place, changes)| place.start(place.cluster.kubeconfig(), &wait, &task("waits", changes)));
-    for (child, why) in
-        children.into_iter().zip(["exceeded quota: none", "Suspended: the Job begins when it is resumed"])
-    {
+    for (child, why) in children.into_iter().zip([
+        "exceeded quota: none",
+        "Suspended: the Job begins when its task is spawned again without suspend",
+    ]) {
         let ended = ended(child);
         assert_eq!(ended.code, Some(3), "{}", ended.stderr);
         for told in [" waits: ", "has not ended in time, it waits: "] {
@@ -263,4 +265,28 @@ fn waiting_ends_with_how_the_job_ended() {
     let late = place.spawn(&["--wait", "--wait-timeout", "2s"], &task("late", json!({})));
     assert_eq!(late.code, Some(3), "{}", late.stderr);
     assert_eq!(late.lines[0]["result"], "failed");
+}
+
+/// K15: each is told of when it ends, and none waits to be made.
+#[test]
+fn many_are_made_before_one_is_waited_for() {
+    let place = Place::new("many", "");
+    let tasks: String = (0..20).map(|at| task(&format!("task-{at:02}"), json!({}))).collect();
+    let mut child = place.start(place.cluster.kubeconfig(), &["--wait"], &tasks);
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while place.list("jobs").len() < 20 {
+        assert!(Instant::now() < deadline, "{} are made", place.list("jobs").len());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let jobs = place.list("jobs");
+    let job =
+        jobs.iter().find(|job| job["metadata"]["annotations"]["agents.kyle.pericak.com/task"] == "task-18");
+    let job = job.unwrap()["metadata"]["name"].as_str().unwrap();
+    place.ends(job, &json!({"phase": "Failed", "reason": "Evicted", "message": "full"}), "condition=Failed");
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let first: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!((&first["task"], &first["error"]), (&json!("task-18"), &json!("Evicted: full")));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -69,16 +69,22 @@ fn a_dry_run_needs_no_cluster_and_prints_what_would_be_made() {
 fn one_bad_document_and_nothing_is_made() {
     let (_folder, file) = settings();
     let arguments = ["--dry-run", "--config", file.to_str().unwrap()];
-    let ended = spawn_job(&arguments, &format!("{TASK}---\n{}", TASK.replace("prompt", "promt")));
-    assert_eq!(ended.code, 2);
-    let [line] = &ended.lines[..] else { panic!("one line: {:?}", ended.lines) };
-    assert_eq!((&line["result"], &line["task"]), (&"failed".into(), &"document 2 (AgentTask news)".into()));
-    assert!(
-        ended.stderr.contains("document 2 (AgentTask news): spec.promt: unknown field `promt`"),
-        "{}",
-        ended.stderr
-    );
-    assert!(ended.stderr.contains("nothing was made") && ended.stderr.contains("hint: kubectl explain"));
+    let good = TASK.replace("news", "good");
+    for (bad, place, why) in [
+        (TASK.replace("prompt", "promt"), "document 2 (AgentTask news)", "spec.promt: unknown field `promt`"),
+        (TASK.replace("spec: {", "spec: {{"), "document 2", "is no YAML: "),
+    ] {
+        let ended = spawn_job(&arguments, &format!("{good}---\n{bad}"));
+        assert_eq!(ended.code, 2);
+        assert!(ended.stderr.contains(&format!("nothing was made: {place}: {why}")), "{}", ended.stderr);
+        assert!(ended.stderr.contains("hint: kubectl explain"));
+        // Each has its line.
+        let [first, second] = &ended.lines[..] else { panic!("two lines: {:?}", ended.lines) };
+        assert_eq!((&first["result"], &first["task"]), (&"failed".into(), &"good".into()));
+        assert_eq!(first["error"], format!("nothing was made, because of {place}"));
+        assert_eq!((&second["result"], &second["task"]), (&"failed".into(), &place.into()));
+        assert!(second["error"].as_str().unwrap().starts_with(why), "{second}");
+    }
 }
 
 /// K15
@@ -89,7 +95,6 @@ fn empty_input_no_settings_and_no_cluster_are_told() {
     for (arguments, stdin, told) in [
         (&["--config", file][..], "", "stdin, which is empty"),
         (&["--config", file], "# nothing\n", "stdin, which is empty"),
-        (&["--config", file], "{\"kind\":", "is no JSON"),
         (&["--config", file], TASK, "no cluster is configured"),
         (&["--dry-run"], TASK, "no cluster is configured"),
         (&["--config", "/nowhere.yaml"], TASK, "no cluster is configured"),
