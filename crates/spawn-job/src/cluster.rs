@@ -1,7 +1,7 @@
 //! The cluster: makes what is planned, and finds what is there.
 
 use crate::memory::{self, Memory};
-use crate::plan::{Object, Plan};
+use crate::plan::{Object, Plan, SUSPENDED};
 use crate::report::Outcome;
 use agent_task::{labels, names};
 use cluster_client::{fault, status};
@@ -75,28 +75,37 @@ async fn make_job(
         spec.ttl_seconds_after_finished = None;
     }
     let made = if was_made { None } else { create(&jobs, &first, "Job", dry_run).await? };
-    let outcome = if made.is_some() { Outcome::Created } else { Outcome::Existed };
+    let mut outcome = if made.is_some() { Outcome::Created } else { Outcome::Existed };
     let there = if made.is_some() { made } else { find(&jobs, wanted).await? };
     let Some(job) = &there else { return Ok((Outcome::Ended, None)) };
-    if !dry_run {
-        settle(client, plan, wanted, job).await?;
+    if !dry_run && settle(client, plan, wanted, job).await? {
+        outcome = Outcome::Resumed;
     }
     Ok((outcome, there.filter(|_| outcome == Outcome::Created)))
 }
 
-/// What is left to do once the Job is there: each step is done by whoever finds it undone.
-async fn settle(client: &Client, plan: &Plan, wanted: &Job, found: &Job) -> anyhow::Result<()> {
+/// What is left to do once the Job is there: each step is done by whoever finds it undone. Whether it was resumed.
+async fn settle(client: &Client, plan: &Plan, wanted: &Job, found: &Job) -> anyhow::Result<bool> {
+    let mut change = serde_json::Map::new();
     let ttl = |job: &Job| job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished);
-    if ttl(found) == ttl(wanted) || ttl(found).is_some() {
-        return Ok(());
+    if ttl(found).is_none() && ttl(wanted).is_some() {
+        memory::write(client, plan).await?;
+        change.insert("spec".to_owned(), json!({"ttlSecondsAfterFinished": ttl(wanted)}));
     }
-    memory::write(client, plan).await?;
-    let jobs: Api<Job> = Api::namespaced(client.clone(), &plan.namespace);
-    let lives = json!({"spec": {"ttlSecondsAfterFinished": ttl(wanted)}});
-    jobs.patch(&plan.job, &memory::parameters(), &Patch::Merge(lives))
-        .await
-        .map_err(|error| fault(error, &format!("giving the Job {} its time to live", plan.job)))?;
-    Ok(())
+    // What somebody else has suspended, as a queue does, is left to them.
+    let resumed =
+        found.annotations().contains_key(SUSPENDED) && !wanted.annotations().contains_key(SUSPENDED);
+    if resumed {
+        change.insert("metadata".to_owned(), json!({"annotations": {SUSPENDED: null}}));
+        change.entry("spec").or_insert_with(|| json!({}))["suspend"] = json!(false);
+    }
+    if !change.is_empty() {
+        let jobs: Api<Job> = Api::namespaced(client.clone(), &plan.namespace);
+        jobs.patch(&plan.job, &memory::parameters(), &Patch::Merge(change))
+            .await
+            .map_err(|error| fault(error, &format!("patching the Job {}", plan.job)))?;
+    }
+    Ok(resumed)
 }
 
 /// `None` where it was there: whoever made it made the same, because its name says what it is. Applying it instead would

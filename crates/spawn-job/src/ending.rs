@@ -1,5 +1,6 @@
 //! How a run ended, or whether it is at work: what its Job and its pod say of it. Pure.
 
+use crate::plan::SUSPENDED;
 use agent_task::{Exit, Outcome, RunRecord};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
@@ -63,8 +64,12 @@ impl Hindrance {
         Self { reason: text(reason), message: text(message), passes }
     }
 
-    pub(crate) fn suspended() -> Self {
-        Self::new(Some("Suspended"), Some("the Job begins when it is resumed"), true)
+    pub(crate) fn suspended(job: &Job) -> Self {
+        let message = match job.annotations().contains_key(SUSPENDED) {
+            true => "the Job begins when its task is spawned again without suspend",
+            false => "the Job begins when whoever suspended it resumes it",
+        };
+        Self::new(Some("Suspended"), Some(message), true)
     }
 
     pub(crate) fn needs_a_person(event: &Event) -> Self {

@@ -194,7 +194,7 @@ async fn hindrance(client: &Client, job: &Job, pod: Option<&Pod>) -> Option<Hind
             }
             Waits::Not => None,
         },
-        None if ending::is_suspended(job) => Some(Hindrance::suspended()),
+        None if ending::is_suspended(job) => Some(Hindrance::suspended(job)),
         None => {
             let event = newest_event(client, job).await?;
             (event.reason.as_deref() == Some("FailedCreate")).then(|| Hindrance::of_no_pod(&event))

@@ -6,7 +6,7 @@ use crate::settings::Settings;
 use agent_task::labels::{self, Role};
 use agent_task::names;
 use agent_task_crd::resources::Amount;
-use agent_task_crd::{AgentTask, Mode, Trigger};
+use agent_task_crd::{AgentTask, AgentTaskSpec, Mode, Trigger};
 use k8s_openapi::api::batch::v1::{
     CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec, PodFailurePolicy,
     PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
@@ -29,8 +29,17 @@ pub(crate) const REPOSITORY: &str = "agents.kyle.pericak.com/repository";
 /// Annotation on a run's claim and pods: the branch that the work is meant for.
 pub(crate) const BASE: &str = "agents.kyle.pericak.com/base";
 
+/// Annotation on a Job that its task had made suspended: it is resumed when the task says so.
+pub(crate) const SUSPENDED: &str = "agents.kyle.pericak.com/suspended";
+
 /// A missed run is caught up within a day.
 const STARTING_DEADLINE_SECONDS: i64 = 86_400;
+
+/// So many failed runs of a schedule stay, for their time: an hourly schedule has fewer in three days.
+const FAILED_RUNS: i32 = 100;
+
+/// So many runs stay, of each kind, of a schedule whose volumes are to be preserved.
+const PRESERVED_RUNS: i32 = 1000;
 
 /// How long publishing what a killed run left may take.
 const SALVAGE_SECONDS: u32 = 900;
@@ -78,7 +87,9 @@ pub struct Impossible(pub String);
 /// What makes the run of this task and trigger unique: its uid, or where it was never in the cluster, all that it says.
 fn seed(task: &AgentTask, namespace: &str) -> String {
     task.uid().unwrap_or_else(|| {
-        let spec = serde_json::to_string(&task.spec).unwrap_or_default();
+        // One that waits and is told to begin is the same.
+        let spec = AgentTaskSpec { suspend: false, ..task.spec.clone() };
+        let spec = serde_json::to_string(&spec).unwrap_or_default();
         format!("{namespace}/{}@{:x}", task.name_any(), Sha256::digest(spec))
     })
 }
@@ -136,17 +147,18 @@ pub fn plan(
         owned_by_root: workspace.mode == Mode::HostPath,
     };
     let pod = pod::of_run(&around, spec, &branch, timeout);
-    // A scheduled run's volume goes with its pod, and that with the Job: it stays as long as a failed run's volume does.
-    let ttl = if scheduled && !spec.read_only && workspace.mode == Mode::StorageClass {
-        settings.failed_retention_seconds
-    } else {
-        settings.ttl_seconds_after_finished
+    // A scheduled run's volume goes with its pod, and that with the Job, for which the volume's rules hold then.
+    let volume_goes_too = scheduled && !spec.read_only && workspace.mode == Mode::StorageClass;
+    let preserved = volume_goes_too && marks.preserve();
+    let ttl = match volume_goes_too {
+        true => (!preserved).then_some(settings.failed_retention_seconds),
+        false => Some(settings.ttl_seconds_after_finished),
     };
     let job_spec = JobSpec {
         backoff_limit: Some(0),
         pod_failure_policy: Some(PodFailurePolicy { rules: vec![disrupted("FailJob"), no_retry_mends()] }),
         pod_replacement_policy: Some("Failed".to_owned()),
-        ttl_seconds_after_finished: Some(i32::try_from(ttl).unwrap_or(i32::MAX)),
+        ttl_seconds_after_finished: ttl.map(|ttl| i32::try_from(ttl).unwrap_or(i32::MAX)),
         suspend: (spec.suspend && !scheduled).then_some(true),
         template: marks.template(pod),
         ..JobSpec::default()
@@ -156,13 +168,15 @@ pub fn plan(
         .flatten();
     let job = match &run {
         Some(run) => {
-            let metadata = marks.metadata(run.clone(), Role::Run);
+            let mut metadata = marks.metadata(run.clone(), Role::Run);
+            let suspended = spec.suspend.then(|| (SUSPENDED.to_owned(), "true".to_owned()));
+            metadata.annotations.get_or_insert_default().extend(suspended);
             objects.push(Object::Job(Box::new(Job { metadata, spec: Some(job_spec), status: None })));
             run.clone()
         }
         None => {
             let name = names::schedule(&task.name_any());
-            objects.push(Object::CronJob(Box::new(marks.cron_job(name.clone(), job_spec))));
+            objects.push(Object::CronJob(Box::new(marks.cron_job(name.clone(), job_spec, preserved))));
             name
         }
     };
@@ -332,7 +346,12 @@ impl Marks<'_> {
         }
     }
 
-    fn cron_job(&self, name: String, job: JobSpec) -> CronJob {
+    /// As the reaper reads it: whoever wrote something else than `false` meant something by it.
+    fn preserve(&self) -> bool {
+        self.task.annotations().get(labels::PRESERVE).is_some_and(|value| value != "false")
+    }
+
+    fn cron_job(&self, name: String, job: JobSpec, preserved: bool) -> CronJob {
         let spec = &self.task.spec;
         CronJob {
             metadata: self.metadata(name, Role::Schedule),
@@ -341,8 +360,9 @@ impl Marks<'_> {
                 time_zone: Some(spec.time_zone.clone().unwrap_or_else(|| "Etc/UTC".to_owned())),
                 concurrency_policy: Some("Forbid".to_owned()),
                 starting_deadline_seconds: Some(STARTING_DEADLINE_SECONDS),
-                successful_jobs_history_limit: Some(1),
-                failed_jobs_history_limit: Some(3),
+                // The last one, with its log.
+                successful_jobs_history_limit: Some(if preserved { PRESERVED_RUNS } else { 1 }),
+                failed_jobs_history_limit: Some(if preserved { PRESERVED_RUNS } else { FAILED_RUNS }),
                 suspend: Some(spec.suspend),
                 job_template: JobTemplateSpec {
                     metadata: Some(ObjectMeta {

@@ -52,6 +52,8 @@ pub enum Outcome {
     Created,
     /// It was there.
     Existed,
+    /// It was there, suspended, and begins now.
+    Resumed,
     /// The run has been, and its Job is gone: there is no other.
     Ended,
     /// The schedule is as the task says.

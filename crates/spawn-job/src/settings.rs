@@ -40,7 +40,7 @@ pub struct Settings {
     /// How long a finished Job stays, with its pod and logs.
     #[serde(default = "an_hour")]
     pub ttl_seconds_after_finished: u32,
-    /// How long the volume of a failed scheduled run stays: it goes with the Job.
+    /// How long the Job of a scheduled run stays that writes, and with it the run's volume.
     #[serde(default = "three_days")]
     pub failed_retention_seconds: u32,
     /// The volumes of runs that write.

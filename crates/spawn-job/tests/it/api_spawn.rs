@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -64,6 +64,27 @@ impl Place {
     pub(crate) fn list(&self, kind: &str) -> Vec<Value> {
         let found = self.cluster.get(&[kind, "--namespace", &self.namespace]).unwrap();
         found["items"].as_array().unwrap().clone()
+    }
+
+    /// Puts the settings where the chart does.
+    fn keep_settings(&self) {
+        let file = format!("--from-file=settings.yaml={}", self.settings().display());
+        let create = ["create", "configmap", "spawn-job", &file, "--namespace", &self.namespace];
+        self.cluster.kubectl(&create).unwrap();
+    }
+
+    fn spawn_with_the_clusters_settings(&self, arguments: &[&str], stdin: &str) -> Ended {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_spawn-job"));
+        child.env_clear().env("HOME", self.folder.path()).env("KUBECONFIG", self.cluster.kubeconfig());
+        let mut child = child
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        ended(child)
     }
 
     /// What Kubernetes does with a Job an hour after its end.
@@ -328,13 +349,8 @@ fn the_settings_are_the_clusters() {
     let place = Place::new("settings", "");
     let manifest = task("manual", json!({}));
     let without = |arguments: &[&str]| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_spawn-job"));
-        child.env_clear().env("HOME", place.folder.path()).env("KUBECONFIG", place.cluster.kubeconfig());
-        child.args(["--namespace", &place.namespace]).args(arguments);
-        let mut child =
-            child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
-        ended(child)
+        let here = [&["--namespace", &place.namespace], arguments].concat();
+        place.spawn_with_the_clusters_settings(&here, &manifest)
     };
     let none = without(&[]);
     assert_eq!(none.code, Some(2));
@@ -343,10 +359,106 @@ fn the_settings_are_the_clusters() {
         "{}",
         none.stderr
     );
-    let file = format!("--from-file=settings.yaml={}", place.settings().display());
+    place.keep_settings();
+    assert_eq!(without(&[]).lines[0]["result"], "created");
+}
+
+/// K15: those of the namespace that a task is in.
+#[test]
+fn the_settings_are_those_of_the_tasks_namespace() {
+    let places = ["one", "two"].map(|image| {
+        let place = Place::new("team", "");
+        let settings = format!("image: pressrun.test/{image}:1\nrepository: octo/blog\n");
+        std::fs::write(place.settings(), settings).unwrap();
+        place.keep_settings();
+        place
+    });
+    let tasks: String = places
+        .iter()
+        .map(|place| {
+            let mut task: Value = serde_json::from_str(&task("manual", json!({}))).unwrap();
+            task["metadata"]["namespace"] = json!(place.namespace);
+            format!("{task}\n")
+        })
+        .collect();
+    let made = places[0].spawn_with_the_clusters_settings(&[], &tasks);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    for (place, image) in places.iter().zip(["one", "two"]) {
+        let [job] = &place.list("jobs")[..] else { panic!("one Job") };
+        let used = &job["spec"]["template"]["spec"]["containers"][0]["image"];
+        assert_eq!(*used, format!("pressrun.test/{image}:1"));
+    }
+}
+
+/// K1, K11: what waits is resumed, and not made again.
+#[test]
+fn a_suspended_run_begins_when_its_task_says_so() {
+    let place = Place::new("resumed", "");
+    let manifests = [false, true].map(|waits| task("by-hand", json!({"suspend": waits})));
+    let stored = [true, false].map(|waits| applied(&place, "applied", json!({"suspend": waits})));
+    let [begins, waits] = manifests;
+    let [stored_waits, stored_begins] = stored;
+    for (waits, begins) in [(waits, begins), (stored_waits, stored_begins)] {
+        let made = place.spawn(&[], &waits);
+        assert_eq!(made.lines[0]["result"], "created", "{}", made.stderr);
+        let job = made.lines[0]["job"].as_str().unwrap();
+        let suspended = || {
+            let job = place.cluster.get(&["job", job, "--namespace", &place.namespace]).unwrap();
+            job["spec"]["suspend"].as_bool().unwrap()
+        };
+        assert_eq!(place.spawn(&[], &waits).lines[0]["result"], "existed");
+        assert!(suspended());
+        let resumed = place.spawn(&[], &begins);
+        assert_eq!((&resumed.lines[0]["result"], &resumed.lines[0]["job"]), (&json!("resumed"), &json!(job)));
+        assert!(!suspended());
+        // What somebody else has suspended since, as a queue does, is theirs.
+        let patch = r#"--patch={"spec": {"suspend": true}}"#;
+        place.cluster.kubectl(&["patch", "job", job, patch, "--namespace", &place.namespace]).unwrap();
+        assert_eq!(place.spawn(&[], &begins).lines[0]["result"], "existed");
+        assert!(suspended());
+    }
+    assert_eq!(place.list("jobs").len(), 2);
+}
+
+/// K5, K10: what a schedule's own controller leaves, and for how long.
+#[test]
+fn the_runs_of_a_schedule_that_failed_stay_and_one_that_succeeded() {
+    let place = Place::new("history", "");
+    let made = place.spawn(&[], &task("nightly", json!({"trigger": "scheduled", "schedule": "0 3 1 1 *"})));
+    let schedule = made.lines[0]["job"].as_str().unwrap();
+    let from = format!("--from=cronjob/{schedule}");
+    for at in 0..7 {
+        let (job, phase, end) = match at {
+            0..5 => (format!("bad-{at}"), "Failed", "condition=Failed"),
+            _ => (format!("good-{at}"), "Succeeded", "condition=Complete"),
+        };
+        place.cluster.kubectl(&["create", "job", &job, &from, "--namespace", &place.namespace]).unwrap();
+        place.ends(&job, &json!({"phase": phase}), end);
+        // Which is the older is told by whole seconds.
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let names = || {
+        let mut jobs = place.list("jobs");
+        jobs.sort_by_key(|job| job["metadata"]["name"].to_string());
+        jobs.iter().map(|job| job["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while names() != ["bad-0", "bad-1", "bad-2", "bad-3", "bad-4", "good-6"] {
+        assert!(Instant::now() < deadline, "{:?}", names());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    for job in place.list("jobs") {
+        assert_eq!(job["spec"]["ttlSecondsAfterFinished"], 3 * 86_400);
+    }
+    // One that is to stay for good, as docs/tasks.md says.
+    let patch = r#"--patch=[{"op": "remove", "path": "/spec/ttlSecondsAfterFinished"}, {"op": "remove", "path": "/metadata/ownerReferences"}]"#;
     place
         .cluster
-        .kubectl(&["create", "configmap", "spawn-job", &file, "--namespace", &place.namespace])
+        .kubectl(&["patch", "job", "bad-0", "--type=json", patch, "--namespace", &place.namespace])
         .unwrap();
-    assert_eq!(without(&[]).lines[0]["result"], "created");
+    place.cluster.kubectl(&["delete", "cronjob", schedule, "--namespace", &place.namespace]).unwrap();
+    while names() != ["bad-0"] {
+        assert!(Instant::now() < deadline + Duration::from_secs(60), "{:?}", names());
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }

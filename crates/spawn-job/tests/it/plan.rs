@@ -390,6 +390,70 @@ fn a_schedule_becomes_a_cron_job_with_the_same_pod() {
     assert!(error.0.starts_with("spec.workspace.mode:"), "{error:?}");
 }
 
+/// K5, K10: a scheduled run's volume goes with its Job.
+#[test]
+fn the_jobs_of_a_schedule_stay_as_its_volumes_shall() {
+    let kept = |more: Value, preserve: Option<&str>| {
+        let mut changes = json!({"trigger": "scheduled", "schedule": "0 8 * * *"});
+        for (name, value) in more.as_object().unwrap() {
+            changes[name] = value.clone();
+        }
+        let mut task = task(changes);
+        let annotation = |value: &str| (labels::PRESERVE.to_owned(), value.to_owned());
+        task.metadata.annotations = preserve.map(|value| BTreeMap::from([annotation(value)]));
+        let plan =
+            plan::plan(&task, &settings("failedRetentionSeconds: 7200"), "ai-agents", "scheduled").unwrap();
+        let Some(Object::CronJob(cron)) = plan.objects.last() else { panic!("a CronJob") };
+        let spec = cron.spec.as_ref().unwrap();
+        let ttl = spec.job_template.spec.as_ref().unwrap().ttl_seconds_after_finished;
+        (ttl, spec.failed_jobs_history_limit, spec.successful_jobs_history_limit)
+    };
+    let ephemeral = json!({"workspace": {"mode": "ephemeral"}});
+    assert_eq!(kept(json!({}), None), (Some(7200), Some(100), Some(1)));
+    assert_eq!(kept(json!({}), Some("false")), (Some(7200), Some(100), Some(1)));
+    assert_eq!(kept(json!({}), Some("true")), (None, Some(1000), Some(1000)));
+    for no_volume in [json!({"readOnly": true}), ephemeral] {
+        assert_eq!(kept(no_volume, Some("true")), (Some(3600), Some(100), Some(1)));
+    }
+}
+
+/// K4, K5
+#[test]
+fn a_task_that_is_to_be_preserved_says_so_on_its_volume() {
+    let mut task = task(json!({"workspace": {"mode": "hostPath"}}));
+    task.metadata.annotations = Some(BTreeMap::from([(labels::PRESERVE.to_owned(), "true".to_owned())]));
+    let plan = plan::plan(&task, &settings(""), "ai-agents", "manual").unwrap();
+    let Object::Volume(volume) = &plan.objects[0] else { panic!("the volume is made first") };
+    for annotations in [volume.annotations(), claims(&plan)[0].annotations()] {
+        assert_eq!(annotations.get(labels::PRESERVE).map(String::as_str), Some("true"));
+    }
+    assert!(!claims(&planned(json!({}), ""))[0].annotations().contains_key(labels::PRESERVE));
+}
+
+/// K3
+#[test]
+fn the_pod_has_what_task_and_settings_ask_for() {
+    let more = "imagePullSecrets: [registry]\nnodeSelector: {disk: fast}\ntolerations: [{key: agents, operator: Exists}]\nlabels: {team: blog}";
+    let changes = json!({"runtimeClassName": "gvisor", "priority": "batch", "suspend": true, "labels": {"queue": "agents"}});
+    let plan = planned(changes, more);
+    let pod = pod(&plan);
+    assert_eq!(pod.runtime_class_name.as_deref(), Some("gvisor"));
+    assert_eq!(pod.priority_class_name.as_deref(), Some("batch"));
+    assert_eq!(pod.image_pull_secrets.as_ref().unwrap()[0].name, "registry");
+    assert_eq!(pod.node_selector.as_ref().unwrap()["disk"], "fast");
+    assert_eq!(pod.tolerations.as_ref().unwrap()[0].key.as_deref(), Some("agents"));
+    assert_eq!(job_spec(&plan).suspend, Some(true));
+    let template = job_spec(&plan).template.metadata.as_ref().unwrap().labels.as_ref().unwrap();
+    for labels in [job(&plan).labels(), template] {
+        assert_eq!((labels["queue"].as_str(), labels["team"].as_str()), ("agents", "blog"));
+    }
+    let plain = planned(json!({}), "");
+    assert_eq!(job_spec(&plain).suspend, None);
+    let pod = self::pod(&plain);
+    assert_eq!((&pod.runtime_class_name, &pod.priority_class_name), (&None, &None));
+    assert_eq!((&pod.image_pull_secrets, &pod.node_selector), (&None, &None));
+}
+
 /// K11
 #[test]
 fn a_run_is_named_by_task_and_trigger() {
@@ -405,6 +469,9 @@ fn a_run_is_named_by_task_and_trigger() {
     other.spec.prompt.push('!');
     assert_eq!(named(&by_hand, "manual"), named(&by_hand.clone(), "manual"));
     assert_ne!(named(&by_hand, "manual"), named(&other, "manual"));
+    let mut waits = by_hand.clone();
+    waits.spec.suspend = true;
+    assert_eq!(named(&by_hand, "manual"), named(&waits, "manual"), "it is resumed, not another");
 }
 
 /// K16
