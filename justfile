@@ -93,7 +93,7 @@ requirements FILE="../shared/design/requirements.md":
     [[ -z $unknown ]] || { echo "no such requirement:" $unknown >&2; exit 1; }
 
 # The figures of docs/performance.md, on a machine that does nothing else. Needs hyperfine (a Debian package).
-bench: bench-start bench-log bench-overhead
+bench: bench-start bench-log bench-overhead bench-reap bench-spawn bench-pod
 
 # How long each piece takes to start, beside `true`.
 bench-start: release
@@ -125,8 +125,8 @@ bench-reap:
 bench-spawn TASKS="1000" ROUNDS="3": release
     cargo run --quiet --release --locked -p spawn-job --example burst -- {{ TASKS }} {{ ROUNDS }}
 
-# From spawn-job to the agent's first request, on a node of the tests, in so many rounds.
-bench-pod ROUNDS="5": release
+# From a Job's creation to the agent's first request, on a node of the tests, in so many rounds. It builds the programs itself.
+bench-pod ROUNDS="5":
     cargo run --quiet --release --locked -p pods --example start -- {{ ROUNDS }}
 
 [private]

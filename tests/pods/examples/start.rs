@@ -1,5 +1,5 @@
-//! How long it takes from the call of `spawn-job` to the agent's first request to its model, on a node that has the image: the pod's
-//! start, the clone and the agent CLI's start. Prints a line a round, in milliseconds.
+//! How long it takes from the call of `spawn-job` and from the Job's creation to the agent's first request to its model, on a node that
+//! has the image: the pod's start, the clone and the agent CLI's start. Prints a line a round, in milliseconds, and the medians.
 
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
@@ -11,7 +11,8 @@ use std::io::Write as _;
 fn main() -> anyhow::Result<()> {
     let rounds: usize = std::env::args().nth(1).map_or(Ok(5), |rounds| rounds.parse()).context("rounds")?;
     let mut out = std::io::stdout();
-    writeln!(out, "{:>8} {:>16} {:>16}", "round", "spawn-job", "first request")?;
+    writeln!(out, "{:>8} {:>12} {:>24}", "round", "spawn-job", "Job to first request")?;
+    let mut taken = Vec::new();
     // Round 0 warms the caches.
     for round in 0..=rounds {
         let writer = Agent::new("writer").turn(Turn::text("Nothing to do."));
@@ -24,8 +25,18 @@ fn main() -> anyhow::Result<()> {
         ensure!(made.code == Some(0), "{}", made.stderr);
         site.spawn_job(&["--wait"], &task)?;
         let asked = site.world.sandbox.model().first_request_at().context("the model was never asked")?;
-        let milliseconds = |to: Timestamp| to.duration_since(began).as_secs_f64() * 1000.0;
-        writeln!(out, "{round:>8} {:>13.0} ms {:>13.0} ms", milliseconds(made_at), milliseconds(asked))?;
+        let milliseconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_millis();
+        let round_took = [milliseconds(began, made_at), milliseconds(made_at, asked)];
+        writeln!(out, "{round:>8} {:>9} ms {:>21} ms", round_took[0], round_took[1])?;
+        if round > 0 {
+            taken.push(round_took);
+        }
     }
+    let median = |of: usize| {
+        let mut sorted: Vec<_> = taken.iter().map(|round| round[of]).collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    };
+    writeln!(out, "{:>8} {:>9} ms {:>21} ms", "median", median(0), median(1))?;
     Ok(())
 }
