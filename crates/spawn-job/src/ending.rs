@@ -307,4 +307,45 @@ mod tests {
         assert!(has_begun(&pod));
         assert_eq!(record_of(&pod), None);
     }
+
+    /// K15: what was told before is over; of one second, what goes on is told after what does not.
+    #[test]
+    fn the_newest_event_tells() {
+        let event = |reason: &str, time: &str| -> Event {
+            let time = serde_json::json!({"metadata": {}, "involvedObject": {}, "reason": reason, "lastTimestamp": time});
+            serde_json::from_value(time).unwrap()
+        };
+        let (early, late) = ("2026-11-25T20:00:00Z", "2026-11-25T20:00:05Z");
+        let keeps =
+            |events: &[Event]| events.iter().max_by_key(|event| told_at(event)).map(keeps_from_starting);
+        assert_eq!(keeps(&[event("Scheduled", early), event("FailedMount", late)]), Some(true));
+        assert_eq!(keeps(&[event("Pulling", late), event("FailedMount", early)]), Some(false));
+        assert_eq!(keeps(&[event("Pulling", late), event("FailedMount", late)]), Some(false));
+        let mut again = event("FailedMount", early);
+        again.series =
+            serde_json::from_value(serde_json::json!({"lastObservedTime": "2026-11-25T20:00:09.000000Z"}))
+                .ok();
+        assert_eq!(keeps(&[event("Scheduled", late), again]), Some(true));
+    }
+
+    /// K15
+    #[test]
+    fn a_pod_waits_by_its_state() {
+        let waits = |condition: &str, status: &str, message: &str| {
+            let condition = serde_json::json!({"type": condition, "status": status, "reason": "Unschedulable", "message": message});
+            let pod: Pod =
+                serde_json::from_value(serde_json::json!({"status": {"conditions": [condition]}})).unwrap();
+            match pod_waits(&pod) {
+                Waits::For(hindrance) => format!("for {hindrance}, {}", hindrance.passes),
+                Waits::Unknown => "unknown".to_owned(),
+                Waits::Not => "not".to_owned(),
+            }
+        };
+        let full = "0/1 nodes are available: 1 Insufficient memory.";
+        assert_eq!(waits("PodScheduled", "False", full), format!("for Unschedulable: {full}, true"));
+        let none = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.";
+        assert_eq!(waits("PodScheduled", "False", none), format!("for Unschedulable: {none}, false"));
+        assert_eq!(waits("PodScheduled", "True", ""), "unknown");
+        assert_eq!(waits("PodReadyToStartContainers", "True", ""), "not");
+    }
 }

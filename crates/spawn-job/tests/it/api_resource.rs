@@ -66,7 +66,10 @@ fn the_server_refuses_each_bad_field_by_its_name() {
         let arguments = ["create", "--dry-run=server", "--validate=strict", "--filename=-"];
         match cluster.kubectl_reading(&arguments, &manifest) {
             Ok(_) => taken.push(format!("{field}: {spec:.200}")),
-            Err(error) => assert!(format!("{error:#}").contains(field), "{field}: {error:#}"),
+            Err(error) => {
+                let named = format!("spec.{field}");
+                assert!(format!("{error:#}").contains(&named), "{named}: {error:#}");
+            }
         }
     }
     assert_eq!(taken, Vec::<String>::new());

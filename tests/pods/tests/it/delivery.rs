@@ -37,7 +37,8 @@ fn a_task_becomes_a_pull_request_with_browser_and_subagents() -> anyhow::Result<
 /// K6, K7: looked for from inside, by the agent itself. What a person wrote arrives as it was written.
 #[test]
 fn the_agents_container_has_no_credential_but_its_login() -> anyhow::Result<()> {
-    let look = "exec >/workspace/run/seen 2>&1; id; cat /proc/[0-9]*/environ | tr '\\0' '\\n'; cat /proc/self/mounts; \
+    let look = "exec >/workspace/run/seen 2>&1; id; sed -z 's/^/another: /' /proc/1/environ | tr '\\0' '\\n'; \
+        cat /proc/[0-9]*/environ | tr '\\0' '\\n'; cat /proc/self/mounts; \
         grep -E '^(Cap|Seccomp|NoNewPrivs)' /proc/self/status; ls -lR /etc/pressrun /var/run/secrets; \
         touch /usr/local/bin/x; git config --list --show-origin; git -C /workspace/repo config credential.helper";
     let site = Site::new("inside", writer([runs(look), writes_the_note(), is_done()]), json!({}))?;
@@ -47,9 +48,16 @@ fn the_agents_container_has_no_credential_but_its_login() -> anyhow::Result<()> 
     assert_eq!(record(&ended).prompt, PROMPT);
     let seen =
         std::fs::read_to_string(site.volume(ended.report["claim"].as_str().unwrap())?.join("run/seen"))?;
-    for there in
-        ["uid=1001", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "Read-only file system"]
-    {
+    // That it can read the environment of a process that is not its own: what it does not find there is not there.
+    let another = format!("another: PRESSRUN_RUN={}", ended.report["run"].as_str().unwrap());
+    for there in [
+        another.as_str(),
+        "uid=1001",
+        "CapEff:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "Read-only file system",
+    ] {
         assert!(seen.contains(there), "no '{there}': {seen}");
     }
     let app = site.world.sandbox.github().app();
@@ -83,7 +91,7 @@ fn the_agents_container_has_no_credential_but_its_login() -> anyhow::Result<()> 
 /// K4: nothing of it is kept or pushed.
 #[test]
 fn a_task_that_only_reads_leaves_nothing() -> anyhow::Result<()> {
-    let look = "touch /mirror/x && exit 9; git log --oneline -1 && test -s hugo.yaml";
+    let look = "touch /workspace/run/x && echo own: written; touch /mirror/x || echo mirror: refused; git log --oneline -1; test -s hugo.yaml && echo all: there";
     let site = Site::new("reader", writer([runs(look), is_done()]), json!({}))?;
     let spec = json!({"agent": "writer", "prompt": PROMPT, "readOnly": true, "allowedTools": "Read,Bash"});
     let ended = site.spawn_job(&["--follow"], &site.task(&spec))?;
@@ -94,6 +102,16 @@ fn a_task_that_only_reads_leaves_nothing() -> anyhow::Result<()> {
     assert!(site.volume("agent-workspace")?.join("octo/blog.git/HEAD").exists());
     let pod = site.pod(ended.report["job"].as_str().unwrap())?;
     assert_eq!(pod["spec"]["containers"].as_array().unwrap().len(), 1);
+    let log = site.cluster.kubectl(&[
+        "logs",
+        pod["metadata"]["name"].as_str().unwrap(),
+        "--namespace",
+        &site.namespace,
+    ])?;
+    for seen in ["own: written", "'/mirror/x': Read-only file system", "mirror: refused", "all: there"] {
+        assert!(log.contains(seen), "'{seen}' in {log}");
+    }
+    assert!(!site.volume("agent-workspace")?.join("x").exists());
     Ok(())
 }
 
@@ -157,5 +175,51 @@ fn a_schedule_makes_a_run_of_its_own() -> anyhow::Result<()> {
         &site.namespace,
     ])?;
     assert_eq!(schedule["spec"]["suspend"], true);
+    Ok(())
+}
+
+/// K6, P9: a token that can read, and servers beside the presets, for a task that asks for them.
+#[test]
+fn the_agent_gets_what_its_task_asks_for() -> anyhow::Result<()> {
+    let work = format!(
+        "at=github.com/{REPOSITORY}; with=https://x-access-token:$GH_TOKEN@$at; \
+        git ls-remote https://$at main >&2; echo anonymous=$? >seen; git ls-remote $with main >&2; echo read=$? >>seen; \
+        git push $with HEAD:refs/heads/evil >&2; echo push=$? >>seen"
+    );
+    let site = Site::new("asked", writer([runs(&work), is_done()]), json!({}))?;
+    let server = json!({"type": "stdio", "command": "playwright-mcp", "args": ["--headless", "--isolated"]});
+    let spec = json!({"agent": "writer", "prompt": PROMPT, "allowedTools": "Bash", "githubRead": true,
+        "mcpServers": {"another": server}});
+    let ended = site.spawn_job(&["--wait"], &site.task(&spec))?;
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.report, ended.stderr);
+    let branch = record(&ended).push.unwrap().branch;
+    let seen = site.world.git(&site.world.remote, &["show", &format!("{branch}:seen")])?;
+    assert_eq!(seen, "anonymous=128\nread=0\npush=128", "{seen}");
+    assert_eq!(site.world.run_branches()?.len(), 1);
+
+    let volume = site.volume(ended.report["claim"].as_str().unwrap())?;
+    let record: RunRecord = serde_json::from_slice(&std::fs::read(volume.join("run/record.json"))?)?;
+    let servers = record.report.unwrap().mcp_servers;
+    assert!(
+        servers.iter().any(|server| server.name == "another" && server.status == "connected"),
+        "{servers:?}"
+    );
+    Ok(())
+}
+
+/// K1, P12: the other agent CLI.
+#[test]
+fn a_task_for_opencode_becomes_a_pull_request() -> anyhow::Result<()> {
+    let settings = json!({"secrets": {"agent": "provider"}});
+    let site = Site::new("opencode", writer([writes_the_note(), is_done()]), settings)?;
+    let key = json!({"OPENCODE_API_KEY": site.world.sandbox.model().expect_api_key()});
+    let metadata = json!({"name": "provider", "namespace": site.namespace});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": key});
+    site.cluster.apply(&secret.to_string())?;
+    let spec = json!({"agent": "writer", "prompt": PROMPT, "allowedTools": "Write", "runtime": "opencode"});
+    let ended = site.spawn_job(&["--wait"], &site.task(&spec))?;
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.report, ended.stderr);
+    assert!(record(&ended).is_delivered());
+    assert_eq!(site.world.sandbox.github().pull_requests(REPOSITORY).len(), 1);
     Ok(())
 }

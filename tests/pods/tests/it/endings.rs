@@ -28,6 +28,19 @@ fn no_memory_left() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// K16: the agent takes all memory, and the kernel ends its container.
+#[test]
+fn a_container_without_memory() -> anyhow::Result<()> {
+    // The kernel takes the process with the highest mark. All have one already in a pod that does not get all that it may use.
+    let eats = "touch /workspace/run/at-work; echo 1000 >/proc/1/oom_score_adj; tail /dev/zero; sleep 600";
+    let amounts = json!({"cpu": "1", "memory": "800Mi"});
+    let guaranteed = json!({"requests": amounts, "limits": amounts});
+    let settings = json!({"resources": {"agent": guaranteed, "steps": guaranteed}});
+    let site = Site::new("oom", writer([writes_the_note(), runs(eats), is_done()]), settings)?;
+    let (task, run) = at_work(&site, json!({}))?;
+    assert_salvaged(&site, &task, &run, "container agent ended with 137 (OOMKilled)", "OOMKilled")
+}
+
 /// P10, K16: the pod is taken away with time to end, as in a drain. It does not run again.
 #[test]
 fn an_evicted_pod() -> anyhow::Result<()> {

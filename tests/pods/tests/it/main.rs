@@ -14,7 +14,8 @@ use sandbox::{Agent, Scenario, Turn};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const PROMPT: &str = "A note on \"it's\" $(HOME) $$(X) $\u{e9} `id` \\ --x \u{1f600}";
+const PROMPT: &str =
+    "A note on \"it's\" $(HOME) $$(X) $\u{e9} `id` \\ --x \u{1f600}\n\n  and \"more\"\n\tof it";
 
 fn writer(turns: impl IntoIterator<Item = Turn>) -> Scenario {
     let writer = turns.into_iter().fold(Agent::new("writer"), Agent::turn);
