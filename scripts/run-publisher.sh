@@ -417,27 +417,41 @@ run_publish() {
     why=(--outcome token-failed --error-file "$log")
     if ((commits > 0)); then
         if logged "$log" mint; then
-            step push push-failed branch-run push --repo "$repo" "${push_args[@]}" &&
-                step pull-request pull-request-failed open-pr --repo "$repo" "${pull_args[@]}" || code=1
+            publish_branch || code=$?
         else
+            code=$?
             # 128 and SIGTERM
-            (($? == 143)) && why=(--outcome interrupted --error 'the run was ended by a signal')
-            code=1
+            ((code == 143)) && why=(--outcome interrupted --error 'the run was ended by a signal')
             branch-run fail --stage token "${why[@]}" <"$record" >"$record.next"
             mv "$record.next" "$record"
+            # Whatever was wrong with the credentials: when it is mended, there is a branch to push.
+            code=3
         fi
     fi
     if ((notify)); then
         # A signal that came before has been answered; one that comes now ends this too.
         signal=''
-        tell || code=1 told=0
+        tell || told=0
     fi
-    # Until then it counts as one that was killed.
-    ((! told)) || branch-run settle <"$record" || say 'what is left of the run in its clone stays'
+    # Until then it counts as one that was killed, and the next run in the clone publishes it again. What is refused for good would be again.
+    ((! told || code > 2)) || branch-run settle <"$record" || say 'what is left of the run in its clone stays'
+    # As it ended.
+    read_record
     print_record
     leave_message
     hand_over "$own"/{published,message}.json "$log"
-    ((code == 0)) && [[ $outcome == success ]]
+    ((code == 0 && told)) && [[ $outcome == success ]]
+}
+
+# The branch, and its pull request.
+publish_branch() {
+    # Since the time before a person may have merged it. What the record says of that is the agent's word until then.
+    if [[ $stage == publish ]]; then
+        step pull-request pull-request-failed open-pr --merged --repo "$repo" || return
+        push_args+=(--unless-merged)
+    fi
+    step push push-failed branch-run push --repo "$repo" "${push_args[@]}" || return
+    step pull-request pull-request-failed open-pr --repo "$repo" "${pull_args[@]}"
 }
 
 # What was sent is remembered: publishing again changes the message, and sends no second one.

@@ -162,17 +162,25 @@ impl Outcome {
             Self::TurnLimit => "Raise --max-turns, or ask for less.",
             Self::Budget => "Raise --max-budget-usd, or ask for less.",
             Self::Timeout => "Raise --timeout, or ask for less.",
-            Self::Interrupted => "Run the task again; what was done is on the branch.",
+            Self::Interrupted => {
+                "Run the publish stage again if the branch is not pushed, and the task again for what is missing."
+            }
             Self::NoResult | Self::AgentFailed => "Read the transcript's end and the agent's stderr.",
             Self::CommitFailed => {
                 "Make room and run the publish stage again: the work is still in the work tree."
             }
             Self::WorkspaceInvalid => "Look at the branch by hand before anything of it is used.",
-            Self::TokenFailed => "Check the GitHub App's id, key and installation.",
-            Self::PushRefused => "Read the remote's message: a rule, or a permission that the App lacks.",
+            Self::TokenFailed => {
+                "Check the GitHub App's id, key and installation, then run the publish stage again."
+            }
+            Self::PushRefused => {
+                "Read the remote's message: a rule, or a permission that the App lacks; then run the publish stage again."
+            }
             Self::PushFailed => "Run the publish stage again.",
             Self::PullRequestFailed => "Run the publish stage again; the branch is pushed.",
-            Self::SecretInDiff => "Rotate the secret and look at the branch: nothing was pushed.",
+            Self::SecretInDiff => {
+                "Rotate the secret, take it out of every commit of the branch and run the publish stage again: nothing was pushed."
+            }
         })
     }
 }

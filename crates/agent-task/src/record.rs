@@ -78,7 +78,7 @@ pub struct RunRecord {
     /// From beginning to end of the agent stage, in milliseconds of a clock that never jumps.
     #[serde(default)]
     pub duration_ms: u64,
-    /// The push; absent until the remote has the branch at [`RunRecord::head`].
+    /// The push; absent until the remote has the branch at [`RunRecord::head`], or had it when it was merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<Push>,
     /// The pull request; absent until there is one.
@@ -156,12 +156,15 @@ impl RunRecord {
     }
 
     /// Whether the work reached its readers: the agent succeeded, the remote has the branch at our head, and its
-    /// pull request is open.
+    /// pull request is open, or merged as it is.
     #[must_use]
     pub fn is_delivered(&self) -> bool {
+        let has_readers = |pull_request: &PullRequest| {
+            pull_request.state == "open" || pull_request.state == PullRequest::MERGED
+        };
         self.outcome.is_success()
             && self.push.as_ref().is_some_and(|push| Some(&push.head) == self.head.as_ref())
-            && self.pull_request.as_ref().is_some_and(|pull_request| pull_request.state == "open")
+            && self.pull_request.as_ref().is_some_and(has_readers)
     }
 }
 
@@ -197,12 +200,17 @@ pub struct PullRequest {
     pub number: u64,
     /// Where people read it.
     pub url: String,
-    /// `open` or `closed`.
+    /// `open`, `closed` or `merged`.
     pub state: String,
     /// Whether it is a draft.
     pub draft: bool,
     /// `created` or `existing`.
     pub operation: String,
+}
+
+impl PullRequest {
+    /// The [state](PullRequest::state) of one that is merged: its branch may be gone.
+    pub const MERGED: &str = "merged";
 }
 
 /// What the agent CLI's events say of a run. `agent-log` writes it.
@@ -396,6 +404,11 @@ mod tests {
             operation: "created".into(),
         });
         assert!(record.is_delivered());
+        record.pull_request.as_mut().unwrap().state = "merged".into();
+        assert!(record.is_delivered());
+        record.pull_request.as_mut().unwrap().state = "closed".into();
+        assert!(!record.is_delivered(), "somebody did not want it");
+        record.pull_request.as_mut().unwrap().state = "open".into();
         record.head = Some("b".repeat(40));
         assert!(!record.is_delivered(), "the remote is behind our head");
     }

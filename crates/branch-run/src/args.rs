@@ -180,6 +180,10 @@ pub struct Push {
     /// Push what looks like a token or a private key and is none, as a sample; known secrets are never pushed.
     #[arg(long)]
     pub allow_secret_shapes: bool,
+    /// Push nothing where the record says that the branch is merged as it is. For a record from `open-pr --merged`: an agent's word
+    /// is not to be taken for that.
+    #[arg(long)]
+    pub unless_merged: bool,
     /// Work tree with the branch [default: the current directory].
     #[arg(long, value_name = "DIR")]
     pub work_tree: Option<PathBuf>,

@@ -16,7 +16,7 @@ use crate::leaks;
 use crate::publication::{self, Refusal, Step};
 use crate::remote::{self, Helper, Remote, shell_word};
 use crate::store::Store;
-use agent_task::{Exit, Outcome, Push, RunRecord, Stage, names, secret};
+use agent_task::{Exit, Outcome, PullRequest, Push, RunRecord, Stage, names, secret};
 use anyhow::{Context as _, bail};
 use git2::Oid;
 use piece::Fault;
@@ -51,7 +51,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let remote = Remote::new(url, helper, redactor, deadline)?;
 
     remote::catch_signals()?;
-    record.push = None;
+    let merged = merged_at(&record).filter(|_| args.unless_merged).map(str::to_owned);
+    let said = (record.push.take(), record.pull_request.take());
     leaks::redact_names(&mut record.files, redactor);
     let publication = Publication {
         remote: &remote,
@@ -60,6 +61,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         redactor,
         shapes: !args.allow_secret_shapes,
     };
+    if merged.is_some() && merged == publication.here(&work_tree).ok().map(|(_, head)| head) {
+        record.head = merged;
+        (record.push, record.pull_request) = said;
+        return print(&record).map(|()| Exit::Done);
+    }
     match publication.publish(&mut record, &work_tree) {
         Ok(()) => print(&record).map(|()| Exit::Done),
         Err(error) => {
@@ -98,6 +104,12 @@ fn print(record: &RunRecord) -> anyhow::Result<()> {
     piece::output::line(record)
 }
 
+/// The commit at which a merged pull request has taken the branch, as the record says.
+fn merged_at(record: &RunRecord) -> Option<&str> {
+    let merged = record.pull_request.as_ref().is_some_and(|pull| pull.state == PullRequest::MERGED);
+    record.push.as_ref().filter(|_| merged).map(|push| push.head.as_str())
+}
+
 /// A failure with its place in the record.
 #[derive(Debug)]
 struct Refused(Refusal);
@@ -131,12 +143,18 @@ struct Publication<'a> {
 }
 
 impl Publication<'_> {
-    fn publish(&self, record: &mut RunRecord, work_tree: &Path) -> anyhow::Result<()> {
+    /// The workspace, and where the branch is in it.
+    fn here(&self, work_tree: &Path) -> anyhow::Result<(Store, String)> {
         let store = Store::find(work_tree).map_err(|error| invalid(format!("{error:#}")))?;
         let tip = store.tip(self.branch).map_err(|error| invalid(format!("{error:#}")))?;
         let Some(head) = tip else {
             return Err(invalid(format!("there is no branch {} in the workspace", self.branch)));
         };
+        Ok((store, head))
+    }
+
+    fn publish(&self, record: &mut RunRecord, work_tree: &Path) -> anyhow::Result<()> {
+        let (store, head) = self.here(work_tree)?;
         let shallow = store.shallow().map_err(|error| invalid(format!("{error:#}")))?;
         self.remote.lay_out(&store.objects(), shallow.as_deref(), &head)?;
         // What was recorded may be older: an earlier push, or work that was saved later.

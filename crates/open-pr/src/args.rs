@@ -31,6 +31,11 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub retry_for: u64,
 
+    /// Look only whether the run's branch is merged already, before it is pushed once more: then the record has that pull request and
+    /// the push, else neither
+    #[arg(long, conflicts_with_all = ["labels", "draft", "dry_run"])]
+    pub merged: bool,
+
     /// Print what would be opened, and ask GitHub nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -16,11 +16,20 @@ pub(crate) struct Pull {
     pub(crate) state: String,
     #[serde(default)]
     pub(crate) draft: bool,
+    /// Also in lists, unlike `merged`.
+    #[serde(default)]
+    pub(crate) merged_at: Option<String>,
     pub(crate) title: String,
     /// `null` where it is empty.
     pub(crate) body: Option<String>,
     pub(crate) head: End,
     pub(crate) base: End,
+}
+
+impl Pull {
+    pub(crate) const fn is_merged(&self) -> bool {
+        self.merged_at.is_some()
+    }
 }
 
 /// One end of a pull request: a branch, and where it is.
@@ -59,18 +68,26 @@ impl<'a> Pulls<'a> {
         Ok(Self { api, token, owner, name })
     }
 
-    /// The open pull request of this branch into this base.
-    pub(crate) fn find(&self, wanted: &Wanted) -> anyhow::Result<Option<Pull>> {
+    /// The pull request of this branch into this base: the open one, else the one that was merged with the branch at this commit (as a
+    /// merge, squashed or rebased: the branch may be gone).
+    pub(crate) fn find(
+        &self,
+        head_owner: &str,
+        branch: &str,
+        base: &str,
+        head: &str,
+    ) -> anyhow::Result<Option<Pull>> {
         let request = self
             .request(Method::GET, &["pulls"])
-            .query("state", "open")
-            .query("head", &format!("{}:{}", wanted.head_owner(), wanted.branch))
-            .query("base", &wanted.base);
-        let found: Vec<Pull> = self.ask(&request, "looking for the pull request")?.json()?;
+            .query("state", "all")
+            .query("head", &format!("{head_owner}:{branch}"))
+            .query("base", base);
+        let mut found: Vec<Pull> = self.ask(&request, "looking for the pull request")?.json()?;
         // GitHub ignores a filter that it does not understand, and then lists everything.
-        Ok(found
-            .into_iter()
-            .find(|pull| pull.head.branch == wanted.branch && pull.base.branch == wanted.base))
+        found.retain(|pull| pull.head.branch == branch && pull.base.branch == base);
+        let open = found.iter().position(|pull| pull.state == "open");
+        let merged = || found.iter().position(|pull| pull.is_merged() && pull.head.sha == head);
+        Ok(open.or_else(merged).map(|at| found.swap_remove(at)))
     }
 
     /// Opens it.

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What it does: looks for the open pull request of the branch, opens one where there is none (a closed one does not
-//! count), and believes neither itself nor a status code: the pull request must be open and at the run's head. A run that is
+//! count, one that was merged at the run's head does), and believes neither itself nor a status code: the pull request must be open and at the run's head. A run that is
 //! run again refreshes title and body of the pull request that it opened, unless a person has changed them.
 //!
 //! What it never does: open a second one for the same branch; put a text of the agent where it notifies anyone, closes
@@ -27,7 +27,7 @@ pub use args::Args;
 
 use crate::github::{Opened, Pull, Pulls};
 use crate::plan::{Plan, Wanted, plan, short};
-use agent_task::{Exit, Outcome, PullRequest, RunRecord, Secret, Stage, secret};
+use agent_task::{Exit, Outcome, PullRequest, Push, RunRecord, Secret, Stage, names, secret};
 use anyhow::Context as _;
 use api_client::Client;
 use api_client::github::Api;
@@ -60,7 +60,7 @@ struct DryRun<'a> {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let mut record: RunRecord = input::document("a run record", "branch-run push < record.json | open-pr")?;
     let redactor = Redactor::from_env(&["GITHUB_TOKEN"]);
-    let result = deliver(&args, &mut record, &redactor);
+    let result = if args.merged { look(&args, &mut record) } else { deliver(&args, &mut record, &redactor) };
     match result {
         Ok(Printed::Plan) => return Ok(Exit::Done),
         Ok(Printed::Nothing) => {}
@@ -103,14 +103,18 @@ fn deliver(args: &Args, record: &mut RunRecord, redactor: &Redactor) -> anyhow::
         return Ok(Printed::Plan);
     }
     let token = token()?;
-    let client = Client::new("open-pr", env!("CARGO_PKG_VERSION"));
-    let api = Api::new(&client, args.api_url())?.with_policy(Policy::github().within(args.patience()));
+    let client = client();
+    let api = api(args, &client)?;
     let pulls = Pulls::new(&api, &token, &wanted.repository)?;
 
     let (pull, operation) = find_or_open(&pulls, &wanted)?;
     let mut note = |pull: &Pull| record.pull_request = Some(told(pull, operation));
     // From here on there is one, and people get its address whatever else fails.
     note(&pull);
+    if pull.is_merged() {
+        // What a person has taken as it is stays as it is.
+        return Ok(Printed::Nothing);
+    }
     let pull = if operation == EXISTING { refresh(&pulls, &wanted, &shown, pull)? } else { pull };
     note(&pull);
     if !wanted.labels.is_empty()
@@ -124,11 +128,49 @@ fn deliver(args: &Args, record: &mut RunRecord, redactor: &Redactor) -> anyhow::
     Ok(Printed::Nothing)
 }
 
+/// Notes in the record whether the run's branch is merged as it is. Where GitHub does not say, it is taken for not merged.
+fn look(args: &Args, record: &mut RunRecord) -> anyhow::Result<Printed> {
+    (record.push, record.pull_request) = (None, None);
+    let (Some(branch), Some(head)) = (&record.branch, &record.head) else { return Ok(Printed::Nothing) };
+    let repository = args.repo.as_deref().unwrap_or_default();
+    let (token, client) = (token()?, client());
+    let api = api(args, &client)?;
+    let pulls = Pulls::new(&api, &token, repository)?;
+    let (owner, _) = names::owner_and_name(repository)?;
+    // By the name that it has here, or where that was taken, by the one that it got there.
+    for branch in [branch.clone(), names::branch_beside(branch, &record.run)] {
+        match pulls.find(owner, &branch, &record.base, head) {
+            Ok(Some(pull)) if pull.is_merged() => {
+                let (repository, head) = (repository.to_owned(), head.clone());
+                let operation = "unchanged".to_owned();
+                record.push = Some(Push { repository, branch, head, operation });
+                record.pull_request = Some(told(&pull, EXISTING));
+                break;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                say(&format!("warning: whether {branch} is merged is not known: {error:#}"));
+                break;
+            }
+        }
+    }
+    Ok(Printed::Nothing)
+}
+
+fn client() -> Client {
+    Client::new("open-pr", env!("CARGO_PKG_VERSION"))
+}
+
+fn api<'a>(args: &Args, client: &'a Client) -> anyhow::Result<Api<'a>> {
+    Ok(Api::new(client, args.api_url())?.with_policy(Policy::github().within(args.patience())))
+}
+
 const CREATED: &str = "created";
 const EXISTING: &str = "existing";
 
 fn find_or_open(pulls: &Pulls<'_>, wanted: &Wanted) -> anyhow::Result<(Pull, &'static str)> {
-    if let Some(pull) = pulls.find(wanted)? {
+    let find = || pulls.find(wanted.head_owner(), &wanted.branch, &wanted.base, &wanted.head);
+    if let Some(pull) = find()? {
         return Ok((pull, EXISTING));
     }
     let opened = match pulls.open(wanted, wanted.draft)? {
@@ -141,7 +183,7 @@ fn find_or_open(pulls: &Pulls<'_>, wanted: &Wanted) -> anyhow::Result<(Pull, &'s
     match opened {
         Opened::Created(pull) => Ok((*pull, CREATED)),
         // Somebody else opened it since we looked; or we did, and the answer was lost.
-        Opened::Exists | Opened::NoDrafts => match pulls.find(wanted)? {
+        Opened::Exists | Opened::NoDrafts => match find()? {
             Some(pull) => Ok((pull, EXISTING)),
             None => {
                 Err(Fault::retry("GitHub has a pull request for the branch already, but shows none").into())
@@ -204,7 +246,7 @@ fn told(pull: &Pull, operation: &str) -> PullRequest {
     PullRequest {
         number: pull.number,
         url: pull.html_url.clone(),
-        state: pull.state.clone(),
+        state: if pull.is_merged() { PullRequest::MERGED.to_owned() } else { pull.state.clone() },
         draft: pull.draft,
         operation: operation.to_owned(),
     }

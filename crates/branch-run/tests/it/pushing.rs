@@ -400,3 +400,38 @@ fn with_hanging_git(published: &Published, record: &RunRecord, script: &str) -> 
         .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
     command
 }
+
+/// P1: an agent's word that its branch is merged counts for nothing; that of `open-pr --merged` does, as long as the branch is there.
+#[test]
+fn what_is_merged_is_not_pushed_again() {
+    let published = Published::new();
+    let mut record = published.record("echo x >new");
+    let branch = record.branch.clone().unwrap();
+    let (repository, head) = (REPOSITORY.to_owned(), record.head.clone().unwrap());
+    let operation = "unchanged".to_owned();
+    record.push = Some(agent_task::Push { repository, branch: branch.clone(), head, operation });
+    record.pull_request = Some(agent_task::PullRequest {
+        number: 1,
+        url: "https://github.com/octo/blog/pull/1".to_owned(),
+        state: "merged".to_owned(),
+        draft: false,
+        operation: "existing".to_owned(),
+    });
+    let unless_merged = || {
+        let mut command = published.command(&published.place);
+        command.arg("--unless-merged");
+        piped(&mut command, &record)
+    };
+    let ran = unless_merged();
+    assert_eq!((ran.code, ran.record()), (Some(0), record.clone()), "{}", ran.stderr);
+    assert_eq!(published.remote(&branch), None);
+
+    // The branch has moved on since.
+    published.place.git(["switch", "--quiet", &branch]);
+    published.place.git(["commit", "--quiet", "--allow-empty", "--message=more"]);
+    let moved = unless_merged().record();
+    assert_eq!((moved.push.unwrap().operation.as_str(), moved.pull_request), ("created", None));
+
+    let believed = published.push(&record).record();
+    assert_eq!((believed.push.unwrap().operation.as_str(), believed.pull_request), ("unchanged", None));
+}

@@ -1,7 +1,7 @@
 use crate::hub::{BRANCH, Hub, REPOSITORY};
 use crate::process::{open_pr, shell};
 use sandbox::{Fault, How, Service};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn answer(method: &str, path: &str, code: u16, body: &str) -> Fault {
     Fault {
@@ -214,6 +214,45 @@ fn a_dry_run_asks_nobody() {
         ]
     );
     assert_eq!(hub.calls(), Vec::<String>::new());
+}
+
+fn merged(hub: &Hub, record: &Value) -> Value {
+    let ended = hub.open_pr().args(&["--merged", "--repo", REPOSITORY]).run(record.to_string());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.document()
+}
+
+/// P7: what a person has merged has had its pull request.
+#[test]
+fn one_that_was_merged_at_the_runs_head_counts() {
+    let mut hub = Hub::new();
+    hub.run(&hub.record("A post"));
+    let record = hub.record("A post");
+    let open = merged(&hub, &record);
+    assert!(open["push"].is_null() && open["pullRequest"].is_null(), "{open}");
+    hub.sandbox.github().merge(REPOSITORY, 1);
+    let found = merged(&hub, &record);
+    assert_eq!(
+        (&found["pullRequest"]["state"], &found["push"]["head"]),
+        (&json!("merged"), &json!(hub.head))
+    );
+    let calls = hub.calls().len();
+    assert_eq!(hub.run(&record).document()["pullRequest"], found["pullRequest"]);
+    assert_eq!(hub.calls().len() - calls, 1, "it is not touched");
+
+    // What came after that is not merged.
+    hub.work_on();
+    let more = hub.record("A post");
+    assert!(merged(&hub, &more)["pullRequest"].is_null());
+    assert_eq!(hub.run(&more).document()["pullRequest"]["number"], 2);
+}
+
+/// P7: what cannot be known keeps nothing from being pushed.
+#[test]
+fn what_github_does_not_say_is_not_merged() {
+    let hub = Hub::new();
+    hub.sandbox.fail(answer("GET", "/repos/octo/blog/pulls", 401, "{}"));
+    assert!(merged(&hub, &hub.record("A post"))["pullRequest"].is_null());
 }
 
 #[test]

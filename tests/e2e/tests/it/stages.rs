@@ -524,7 +524,7 @@ fn nothing_in_a_record_is_run() -> anyhow::Result<()> {
     assert!(agent(&world)?.output()?.status.success());
     let written: serde_json::Value = serde_json::from_slice(&fs::read(&record)?)?;
     let ran = world.path("ran");
-    let command = format!("x[$(touch {})]", ran.display());
+    let command = format!("PATH[$(touch {})]", ran.display());
     for field in ["commits", "uncommitted", "outcome", "stage"] {
         for (outcome, value) in [("success", &command), ("", &command)] {
             let mut hostile = written.clone();

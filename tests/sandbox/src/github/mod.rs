@@ -190,6 +190,23 @@ impl GitHub {
         repository.pulls.iter().map(|pull| pull.read(&repository.path, &self.hub.app)).collect()
     }
 
+    /// A person merges the pull request. What becomes of the branches, the test does itself in the bare repository.
+    ///
+    /// # Panics
+    /// Where there is no such pull request.
+    #[expect(clippy::panic, reason = "a test that asks for what cannot be had is wrong")]
+    pub fn merge(&self, repository: &str, number: u64) {
+        let now = self.hub.shared.clock().now();
+        let mut state = self.hub.state();
+        let known = state.repositories.get_mut(repository);
+        let pull = known.and_then(|known| {
+            let Repository { path, pulls, .. } = known;
+            Some((pulls.iter_mut().find(|pull| pull.is(number))?, path))
+        });
+        let Some((pull, path)) = pull else { panic!("there is no pull request {repository}#{number}") };
+        pull.merge(path, now);
+    }
+
     /// The repositories' names, in order.
     #[must_use]
     pub fn repositories(&self) -> Vec<String> {

@@ -55,8 +55,9 @@ pub(super) struct Pull {
     base: String,
     draft: bool,
     open: bool,
+    merged_at: Option<Timestamp>,
     labels: Vec<String>,
-    /// Where the head was last seen, for when the branch is gone.
+    /// Where the head was last seen, for when the branch is gone, or the pull request is merged.
     head_sha: String,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -64,7 +65,18 @@ pub(super) struct Pull {
 
 impl Pull {
     fn head_sha(&self, repository: &FilePath) -> String {
-        repository::branch(repository, &self.head).unwrap_or_else(|| self.head_sha.clone())
+        let moving = self.merged_at.is_none().then(|| repository::branch(repository, &self.head));
+        moving.flatten().unwrap_or_else(|| self.head_sha.clone())
+    }
+
+    pub(super) const fn is(&self, number: u64) -> bool {
+        self.number == number
+    }
+
+    /// It is merged, as it stands.
+    pub(super) fn merge(&mut self, repository: &FilePath, at: Timestamp) {
+        self.head_sha = self.head_sha(repository);
+        (self.open, self.merged_at, self.updated_at) = (false, Some(at), at);
     }
 
     fn state(&self) -> &'static str {
@@ -110,8 +122,8 @@ impl Pull {
             "title": self.title,
             "body": self.body,
             "draft": self.draft,
-            "merged": false,
-            "merged_at": null,
+            "merged": self.merged_at.is_some(),
+            "merged_at": self.merged_at.map(|at| at.to_string()),
             "closed_at": (!self.open).then_some(self.updated_at.to_string()),
             "created_at": self.created_at.to_string(),
             "updated_at": self.updated_at.to_string(),
@@ -253,6 +265,7 @@ async fn open(asked: Asked, body: Bytes) -> Answer {
         base,
         draft: asked.get("draft").and_then(Value::as_bool).unwrap_or(false),
         open: true,
+        merged_at: None,
         labels: Vec::new(),
         head_sha,
         created_at: now,

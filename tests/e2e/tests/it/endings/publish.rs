@@ -1,8 +1,9 @@
 //! What fails when a run is published: nothing is lost, it is told once, and publishing again finishes the job.
 
 use crate::expected::{DELIVERED, Expected, Published, UNFINISHED, assert_ended};
-use crate::scripted::{ended, is_done, published_again, run, runs, world, writes_the_note};
+use crate::scripted::{ended, is_done, published_again, run, runs, world, writer, writes_the_note};
 use agent_task::Outcome;
+use anyhow::{Context as _, bail};
 use e2e::{Ended, REPOSITORY, World};
 use sandbox::{Fault, How, Limit, Service};
 use std::time::Duration;
@@ -49,7 +50,8 @@ fn whatever_fails_in_publishing_the_next_time_finishes_the_job() -> anyhow::Resu
     }
 
     let pulls = "/repos/octo/blog/pulls";
-    fail(&world, Service::GitHub, "GET", pulls, 1, status(401, r#"{"message":"Bad credentials"}"#));
+    // The first time it is only looked for a merged one.
+    fail(&world, Service::GitHub, "GET", pulls, 2, status(401, r#"{"message":"Bad credentials"}"#));
     gives(&world, Expected { error: "Bad credentials", ..unopened })?;
     let body = r#"{"message":"Validation Failed","errors":[{"resource":"PullRequest","code":"custom","message":"No"}]}"#;
     for (code, body, error) in [
@@ -200,4 +202,133 @@ fn a_discord_that_fails_costs_the_message_and_nothing_else() -> anyhow::Result<(
     fail(&world, Service::Discord, "POST", webhooks, 1, limited);
     gives(&world, DELIVERED)?;
     gives(&world, DELIVERED)
+}
+
+/// How a person may merge a pull request.
+#[derive(Debug, Clone, Copy)]
+enum Merged {
+    AsCommit,
+    FastForward,
+    SquashedAndDeleted,
+}
+
+/// A person merges the only pull request.
+fn merge(world: &World, how: Merged) -> anyhow::Result<()> {
+    let [(branch, head)] = &world.run_branches()?[..] else { bail!("not one branch") };
+    let (seed, remote) = (world.path("seed"), world.remote.to_string_lossy().into_owned());
+    world.git(&seed, &["fetch", "--quiet", &remote, branch])?;
+    let arguments: &[&str] = match how {
+        Merged::AsCommit => &["merge", "--quiet", "--no-ff", "-m", "Merge", head],
+        Merged::FastForward => &["merge", "--quiet", "--ff-only", head],
+        Merged::SquashedAndDeleted => &["merge", "--quiet", "--squash", head],
+    };
+    world.git(&seed, arguments)?;
+    world.sandbox.github().merge(REPOSITORY, 1);
+    if matches!(how, Merged::SquashedAndDeleted) {
+        world.git(&seed, &["commit", "--quiet", "-m", "The note (#1)"])?;
+        world.git(&world.remote, &["update-ref", "-d", &format!("refs/heads/{branch}")])?;
+    }
+    world.git(&seed, &["push", "--quiet", &remote, "main"])?;
+    Ok(())
+}
+
+/// Asserts that the run is told as delivered by its one pull request, and that the remote is as it was.
+#[track_caller]
+fn assert_merged(world: &World, branches: &[(String, String)]) -> anyhow::Result<()> {
+    let ended = published_again(world)?;
+    let record = ended.record()?;
+    assert_eq!((ended.code, record.outcome), (0, Outcome::Success), "{}", ended.stderr);
+    assert_eq!(record.pull_request.context("a pull request")?.state, "merged");
+    assert_eq!(world.run_branches()?, branches);
+    assert_eq!(world.sandbox.github().pull_requests(REPOSITORY).len(), 1);
+    let [message] = &world.sandbox.discord().messages()[..] else { bail!("not one message") };
+    let text = message.raw.to_string();
+    let pull = format!("PR: https://github.com/{REPOSITORY}/pull/1");
+    assert!(text.contains("Writer completed") && text.contains(&pull), "{text}");
+    assert_eq!(world.sandbox.violations(), Vec::<String>::new());
+    Ok(())
+}
+
+/// P1, P7, P8: what a person has merged is delivered, however it was merged, and also where nobody was told before.
+#[test]
+fn a_pull_request_that_was_merged_is_not_opened_again() -> anyhow::Result<()> {
+    for how in [Merged::AsCommit, Merged::FastForward, Merged::SquashedAndDeleted] {
+        for told in [false, true] {
+            let world = world([writes_the_note(), is_done()])?;
+            if !told {
+                fail(&world, Service::Discord, "POST", "/api/webhooks", 1, status(503, "down"));
+            }
+            let expected = Expected { code: (!told).into(), messages: told.into(), ..DELIVERED };
+            assert_ended(&world, &ended(&world, &[])?, expected)?;
+            merge(&world, how)?;
+            let branches = world.run_branches()?;
+            assert_merged(&world, &branches)?;
+            assert_merged(&world, &branches)?;
+        }
+    }
+    Ok(())
+}
+
+/// P7, P8: nor by the next run, which tells what nobody was told.
+#[test]
+fn the_next_run_tells_of_one_that_was_merged() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    fail(&world, Service::Discord, "POST", "/api/webhooks", 1, status(503, "down"));
+    assert_ended(&world, &ended(&world, &[])?, Expected { code: 1, messages: 0, ..DELIVERED })?;
+    merge(&world, Merged::SquashedAndDeleted)?;
+    world
+        .sandbox
+        .model()
+        .load(writer([runs("mkdir -p content/posts; echo more >content/posts/more.md"), is_done()]))?;
+    let second = ended(&world, &["--allowed-tools", "Bash"])?;
+    assert_eq!(second.code, 0, "{}", second.stderr);
+    let pulls = world.sandbox.github().pull_requests(REPOSITORY);
+    let states: Vec<_> = pulls.iter().map(|pull| pull.state.as_str()).collect();
+    assert_eq!(states, ["closed", "open"]);
+    assert_eq!(world.run_branches()?.len(), 1);
+    let messages = world.sandbox.discord().messages();
+    let completed = messages.iter().filter(|message| message.raw.to_string().contains("Writer completed"));
+    assert_eq!((messages.len(), completed.count()), (2, 2), "{messages:?}");
+    Ok(())
+}
+
+/// P1, P8: what failed in publishing for a reason that passes is published by the next run in the clone.
+#[test]
+fn the_next_run_publishes_what_could_not_be_published() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    fail(&world, Service::Git, "GET", "/octo/blog.git", 1, status(500, ""));
+    let first = ended(&world, &[])?;
+    assert_eq!(first.record()?.outcome, Outcome::PushFailed, "{}", first.stderr);
+    world
+        .sandbox
+        .model()
+        .load(writer([runs("mkdir -p content/posts; echo more >content/posts/more.md"), is_done()]))?;
+    let second = ended(&world, &["--allowed-tools", "Bash"])?;
+    assert_eq!(second.code, 0, "{}", second.stderr);
+    let heads: Vec<_> =
+        world.sandbox.github().pull_requests(REPOSITORY).into_iter().map(|pull| Some(pull.head)).collect();
+    assert_eq!(heads, [first.record()?.branch, second.record()?.branch]);
+    let messages = world.sandbox.discord().messages();
+    let completed = messages.iter().filter(|message| message.raw.to_string().contains("Writer completed"));
+    assert_eq!((messages.len(), completed.count()), (2, 2), "{messages:?}");
+    Ok(())
+}
+
+/// P1, P8: what is refused for good is not tried by every run after it. By hand it is.
+#[test]
+fn the_next_run_does_not_try_again_what_is_refused_for_good() -> anyhow::Result<()> {
+    let world = world([writes_the_note(), is_done()])?;
+    world.sandbox.github().protect("agent/*", "Branches must name a ticket");
+    for runs in 1..=2 {
+        if runs == 2 {
+            world.sandbox.model().load(writer([writes_the_note(), is_done()]))?;
+        }
+        let ended = ended(&world, &[])?;
+        assert_eq!(ended.record()?.outcome, Outcome::PushRefused, "{}", ended.stderr);
+        assert_eq!(world.sandbox.github().git_pushes().len(), runs, "one push a run");
+        assert_eq!(world.sandbox.discord().messages().len(), runs, "one message a run");
+    }
+    assert_eq!(published_again(&world)?.code, 1);
+    assert_eq!(world.sandbox.github().git_pushes().len(), 3);
+    Ok(())
 }

@@ -226,10 +226,11 @@ fn publishing_that_is_ended_can_be_done_again() -> anyhow::Result<()> {
     assert_ended(&world, &end(child)?, unpushed)?;
 
     let pulls = "/repos/octo/blog/pulls";
-    world.sandbox.fail(Fault { path_prefix: pulls.to_owned(), ..Fault::next(Service::GitHub, hang()) });
+    let (path_prefix, method) = (pulls.to_owned(), Some("POST".to_owned()));
+    world.sandbox.fail(Fault { path_prefix, method, ..Fault::next(Service::GitHub, hang()) });
     let child = world.run_publisher(&["--stage", "publish"])?.spawn()?;
     wait_for("open-pr asks nothing", &|github| {
-        github.requests().iter().any(|request| request.path.starts_with(pulls))
+        github.requests().iter().any(|request| request.method == "POST" && request.path.starts_with(pulls))
     });
     send("TERM", child.id())?;
     assert_ended(&world, &end(child)?, unopened)?;
