@@ -1,16 +1,15 @@
 use crate::node::{IMAGE, cluster, egress_check};
 use agent_task::labels::{AGENT, CHECK};
-use cluster::Cluster;
-use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use cluster::{Cluster, Gate};
+use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// For what takes seconds on a machine that does nothing else.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -74,7 +73,7 @@ fn signals_while_a_pod_is_being_made_leave_nothing() {
     let cluster = cluster();
     let namespace = cluster.namespace("ended").unwrap();
     let way = SlowWay::to(cluster);
-    let mut check = start(cluster, &namespace, &way.kubeconfig);
+    let mut check = start(cluster, &namespace, way.gate.kubeconfig());
     way.creation_comes();
     way.let_pass(Answer::Arrives);
     way.is_answered();
@@ -98,7 +97,7 @@ fn a_pod_of_which_the_check_never_heard_is_deleted_too() {
     let cluster = cluster();
     let namespace = cluster.namespace("ended").unwrap();
     let way = SlowWay::to(cluster);
-    let check = start(cluster, &namespace, &way.kubeconfig);
+    let check = start(cluster, &namespace, way.gate.kubeconfig());
     way.creation_comes();
     way.let_pass(Answer::IsLost);
     way.is_answered();
@@ -134,6 +133,29 @@ fn what_a_killed_check_left_is_deleted_by_the_next_one_after_its_time() {
     assert!(pods(cluster, &namespace).iter().all(|pod| pod["metadata"]["name"] != one));
 }
 
+/// K8
+#[test]
+fn the_rights_that_the_help_names_are_enough() {
+    let cluster = cluster();
+    let namespace = cluster.namespace("rights").unwrap();
+    let settings = format!("--from-literal=settings.yaml={{image: {IMAGE}, serviceAccount: default}}");
+    cluster.kubectl(&["create", "configmap", "spawn-job", "-n", &namespace, &settings]).unwrap();
+    let here = [["", "pods", "create get list watch delete"], ["", "configmaps", "get"]];
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, cluster.account(&namespace, "checker", &here, &[]).unwrap()).unwrap();
+    let output = egress_check(cluster)
+        .env("KUBECONFIG", &kubeconfig)
+        .args(["run", "-n", &namespace])
+        .output()
+        .unwrap();
+    // Nothing enforces anything here.
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(verdict["kind"].is_string(), "{verdict}");
+    assert!(pods(cluster, &namespace).is_empty());
+}
+
 /// What becomes of the answer to a creation that was held back.
 enum Answer {
     Arrives,
@@ -142,51 +164,26 @@ enum Answer {
 
 /// A way to the API server on which every creation of an object waits.
 struct SlowWay {
-    kubeconfig: PathBuf,
+    gate: Gate,
     came: Receiver<()>,
     passes: Sender<Answer>,
     answered: Receiver<()>,
-    proxy: Child,
-    _folder: TempDir,
 }
 
 impl SlowWay {
     fn to(cluster: &Cluster) -> Self {
-        // It takes the encryption off, so that a creation can be told from other calls.
-        let mut proxy =
-            cluster.kubectl_command(&["proxy", "--port=0"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(proxy.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let server: SocketAddr = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
-
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let kubeconfig = folder.path().join("kubeconfig");
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "slow",
-            "clusters": [{"name": "slow", "cluster": {"server": address}}],
-            "contexts": [{"name": "slow", "context": {"cluster": "slow", "user": "slow"}}],
-            "users": [{"name": "slow", "user": {}}],
-        });
-        std::fs::write(&kubeconfig, config.to_string()).unwrap();
-
         let (comes, came) = channel();
         let (passes, passed) = channel();
         let (answers, answered) = channel();
         let passed = Arc::new(Mutex::new(passed));
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(server).unwrap();
-                let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
-                let creation = Arc::new(Mutex::new(None));
-                let (comes, passed, made) = (comes.clone(), passed.clone(), creation.clone());
-                thread::spawn(move || carry_calls(client, server, &comes, &passed, &made));
-                let answers = answers.clone();
-                thread::spawn(move || carry_answers(ends, &answers, &creation));
-            }
-        });
-        Self { kubeconfig, came, passes, answered, proxy, _folder: folder }
+        let carry = move |client: TcpStream, server: TcpStream| {
+            let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
+            let creation = Arc::new(Mutex::new(None));
+            let (answers, made) = (answers.clone(), creation.clone());
+            thread::spawn(move || carry_answers(ends, &answers, &made));
+            carry_calls(client, server, &comes, &passed, &creation);
+        };
+        Self { gate: Gate::carrying(cluster, carry).unwrap(), came, passes, answered }
     }
 
     /// Waits until the next creation waits.
@@ -201,13 +198,6 @@ impl SlowWay {
     /// Waits until the API server has answered a creation.
     fn is_answered(&self) {
         self.answered.recv_timeout(PATIENCE).unwrap();
-    }
-}
-
-impl Drop for SlowWay {
-    fn drop(&mut self) {
-        self.proxy.kill().unwrap();
-        self.proxy.wait().unwrap();
     }
 }
 
