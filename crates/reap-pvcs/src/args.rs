@@ -37,6 +37,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "host_path_root")]
     pub claims_only: bool,
 
+    /// Delete volumes too that their storage class retains, by telling it to delete them; else they are kept and told of
+    #[arg(long, conflicts_with = "claims_only")]
+    pub delete_retained: bool,
+
     /// Directory on the node below which the volumes of hostPath mode are; it must have the same path here
     #[arg(long, value_name = "DIRECTORY", value_parser = root)]
     pub host_path_root: Option<PathBuf>,
@@ -54,7 +58,11 @@ impl Args {
     /// How long volumes are kept.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        Policy { keep_succeeded: self.keep_succeeded, keep_failed: self.keep_failed }
+        Policy {
+            keep_succeeded: self.keep_succeeded,
+            keep_failed: self.keep_failed,
+            delete_retained: self.delete_retained,
+        }
     }
 }
 
@@ -96,7 +104,7 @@ Exit codes:
   0  every volume was kept, deleted or waited for, as it should be
   1  the API server refused the question itself
   2  wrong usage, or no cluster is configured
-  3  something could not be done; the rest was. Its line says what: run it again
+  3  something could not be done; the rest was. Its line, or the summary, says what: run it again
   4  it may not list what it has to know; nothing was done
 
 Examples:

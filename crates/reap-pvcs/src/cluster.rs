@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::Request;
 use piece::Fault;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// So many objects are held whole at a time; a pod with all that the server writes into it is some 10 kB.
 const PAGE: u32 = 250;
@@ -110,13 +110,21 @@ impl Cluster {
 
     /// Writes on `target` how its run ended, if it still is what was listed; `false` where it is not.
     pub(crate) async fn annotate(&self, target: Target<'_>, ended: Ended) -> anyhow::Result<bool> {
-        let what = format!("annotating {}/{}", target.collection, target.name);
         let phase = if ended.failed { Phase::Failed } else { Phase::Succeeded };
-        let patch = json!({ "metadata": {
-            "uid": target.uid,
-            "resourceVersion": target.resource_version,
-            "annotations": { PHASE: phase, FINISHED_AT: ended.at },
-        }});
+        let annotations = json!({ PHASE: phase, FINISHED_AT: ended.at });
+        self.patch("annotating", target, json!({ "metadata": { "annotations": annotations } })).await
+    }
+
+    /// Tells whoever made a volume that retains it to delete it, if it still is what was listed; `false` where it is not.
+    pub(crate) async fn give_to_provisioner(&self, target: Target<'_>) -> anyhow::Result<bool> {
+        let patch = json!({ "spec": { "persistentVolumeReclaimPolicy": "Delete" } });
+        self.patch("giving to its storage class", target, patch).await
+    }
+
+    async fn patch(&self, doing: &str, target: Target<'_>, mut patch: Value) -> anyhow::Result<bool> {
+        let what = format!("{doing} {}/{}", target.collection, target.name);
+        patch["metadata"]["uid"] = target.uid.into();
+        patch["metadata"]["resourceVersion"] = target.resource_version.into();
         let request = Request::new(target.collection)
             .patch(
                 target.name,
@@ -137,7 +145,6 @@ mod tests {
     use super::*;
     use http::{Request, Response};
     use kube::client::Body;
-    use serde_json::Value;
     use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::{Arc, Mutex};

@@ -13,6 +13,8 @@ pub struct Policy {
     pub keep_succeeded: SignedDuration,
     /// After a run that failed ended; or after the volume was made, where nothing tells how the run ended.
     pub keep_failed: SignedDuration,
+    /// Whether volumes go too that their storage class retains.
+    pub delete_retained: bool,
 }
 
 /// A claim is made before the Job that uses it, so one without a Job may be about to get one.
@@ -59,7 +61,7 @@ pub enum Reason {
     HasClaim,
     /// Its storage class deletes it.
     Provisioner,
-    /// It is no hostPath volume, and its storage class keeps such.
+    /// Its storage class retains it, and so do we unless told otherwise.
     Retained,
     /// No root was given, so its directory cannot be deleted.
     NoRoot,
@@ -87,7 +89,9 @@ impl fmt::Display for Reason {
             }
             Self::HasClaim => f.write_str("its claim is there"),
             Self::Provisioner => f.write_str("its claim is gone, and its storage class deletes it"),
-            Self::Retained => f.write_str("its claim is gone, and its storage class retains volumes"),
+            Self::Retained => f.write_str(
+                "its claim is gone, and its storage class retains volumes; --delete-retained deletes it",
+            ),
             Self::NoRoot => f.write_str("its claim is gone; deleting its directory needs --host-path-root"),
             Self::OutsideRoot => f.write_str("its claim is gone, but its directory is not below the root"),
             Self::OtherNode(node) => write!(f, "its claim is gone, but its directory is on the node {node}"),
@@ -197,7 +201,7 @@ pub enum Binding {
 pub enum Storage {
     /// The storage class does, with the volume.
     Provisioner,
-    /// Nobody: the storage class retains it.
+    /// Nobody: the storage class retains it. It could be told to delete it.
     Retained,
     /// We do: it is a directory of a node, given by path and by the nodes that have it (all, where there are none).
     Directory {
@@ -240,6 +244,9 @@ pub fn volume(
     }
     let (path, nodes) = match &volume.storage {
         Storage::Provisioner => return (Decision::Pending, Reason::Provisioner),
+        Storage::Retained if policy.delete_retained => {
+            return by_age(volume.ended, volume.since, policy, now);
+        }
         Storage::Retained => return keep(Reason::Retained),
         Storage::Directory { path, nodes } => (path, nodes),
     };
@@ -258,7 +265,9 @@ pub fn volume(
 /// What becomes of a directory that no volume has, and that was changed last at `changed`.
 #[must_use]
 pub fn directory(changed: Timestamp, policy: Policy, now: Timestamp) -> Verdict {
-    by_age(None, changed, policy, now)
+    // No Job is about to come to it: the volume would be there already.
+    let due = later(changed, policy.keep_failed);
+    (if due <= now { Decision::Delete } else { Decision::Keep }, Reason::Unknown { since: changed, due })
 }
 
 /// The part of `path` that is strictly below `root`, where it is and names nothing above itself.
@@ -307,8 +316,11 @@ mod tests {
     use agent_task::labels::{FINISHED_AT, PHASE, PRESERVE, ROLE, RUN, Role};
     use serde_json::{Value, json};
 
-    const POLICY: Policy =
-        Policy { keep_succeeded: SignedDuration::ZERO, keep_failed: SignedDuration::from_hours(72) };
+    const POLICY: Policy = Policy {
+        keep_succeeded: SignedDuration::ZERO,
+        keep_failed: SignedDuration::from_hours(72),
+        delete_retained: false,
+    };
 
     fn now() -> Timestamp {
         "2026-11-25T12:00:00Z".parse().unwrap()
@@ -599,6 +611,44 @@ mod tests {
         let released = volume_with("Released", &json!({}), ended.clone());
         let (decision, reason) = volume(&released, |_| false, None, POLICY, now());
         assert_eq!((decision, reason), (Decision::Keep, Reason::NoRoot));
+    }
+
+    /// K5
+    #[test]
+    fn a_volume_that_its_storage_class_retains_goes_on_request_alone_and_then_in_its_time() {
+        let spec = json!({ "hostPath": null, "csi": {} });
+        let all = Policy { delete_retained: true, ..POLICY };
+        let decide = |policy, annotations| {
+            volume(&volume_with("Released", &spec, annotations), |_| false, None, policy, now()).0
+        };
+        let ended = |phase: &str, hours| json!({ PHASE: phase, FINISHED_AT: ago(hours) });
+        assert_eq!(decide(POLICY, ended("Succeeded", 99)), Decision::Keep);
+        assert_eq!(decide(all, ended("Succeeded", 1)), Decision::Delete);
+        assert_eq!(decide(all, ended("Failed", 71)), Decision::Keep);
+        assert_eq!(decide(all, ended("Failed", 72)), Decision::Delete);
+        assert_eq!(decide(all, json!({})), Decision::Keep, "it is without a claim for 10 hours alone");
+        assert_eq!(
+            decide(all, json!({ PHASE: "Succeeded", FINISHED_AT: ago(99), PRESERVE: "true" })),
+            Decision::Keep
+        );
+    }
+
+    /// K5
+    #[test]
+    fn a_volume_is_a_runs_by_its_label_or_by_the_name_of_its_claim() {
+        let is_of = |labels: Value, claim: Value| {
+            let spec = json!({ "claimRef": claim, "csi": {} });
+            let whole = json!({ "metadata": metadata("pvc-1", ago(1), labels, json!({})), "spec": spec });
+            serde_json::from_value::<VolumeObject>(whole).unwrap().is_of("ai-agents")
+        };
+        let claim = |namespace: &str, name: &str| json!({ "namespace": namespace, "name": name });
+        assert!(is_of(json!({}), claim("ai-agents", "agent-ws-a")));
+        assert!(is_of(json!({ RUN: "a" }), claim("ai-agents", "other")));
+        assert!(is_of(json!({ RUN: "a" }), Value::Null));
+        assert!(!is_of(json!({}), claim("another", "agent-ws-a")));
+        assert!(!is_of(json!({ RUN: "a" }), claim("another", "agent-ws-a")));
+        assert!(!is_of(json!({}), claim("ai-agents", "agent-workspace")));
+        assert!(!is_of(json!({}), Value::Null));
     }
 
     /// K5

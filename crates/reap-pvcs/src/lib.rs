@@ -13,7 +13,8 @@
 //! What it does: lists the claims that bear a run's label, then all pods, Jobs and CronJobs of the namespace, and [decides](decision)
 //! on each claim. How a run ended is told by its Job, and is written on the claim as soon as it is seen, because the Job
 //! goes first. A volume of hostPath mode goes after its claim: first the directory, then the object, which until then says
-//! what there is to do; so a pass that was cut short is taken up by the next.
+//! what there is to do; so a pass that was cut short is taken up by the next. One that its storage class retains is told of, and on
+//! request given back to whoever made it: the object alone is not the disk.
 //!
 //! What it never does: delete a volume that a pod or a Job uses, a suspended one too, or evidence of a failure before its
 //! time; delete what changed since it was looked at; leave the configured root; follow a symbolic link.
@@ -75,10 +76,6 @@ async fn reap(args: Args) -> anyhow::Result<Exit> {
     let summary = Summary::new(&namespace, args.dry_run);
     let mut pass = Pass {
         cluster: Cluster::new(client),
-        selector: args
-            .selector
-            .as_ref()
-            .map_or_else(|| labels::RUN.to_owned(), |more| format!("{},{more}", labels::RUN)),
         now: Timestamp::now(),
         deletions: 0,
         namespace,
@@ -95,8 +92,8 @@ async fn reap(args: Args) -> anyhow::Result<Exit> {
     let volumes = if pass.args.claims_only { Vec::new() } else { pass.list_volumes().await? };
 
     let released = pass.reap_claims(&claims, &users, &volumes).await?;
-    pass.reap_volumes(&claims, volumes, released).await?;
-    pass.reap_directories(directories).await?;
+    let gone = pass.reap_volumes(&claims, volumes, released).await?;
+    pass.reap_directories(directories, gone).await?;
     output::line(&pass.summary)?;
     Ok(if pass.summary.failed == 0 { Exit::Done } else { Exit::Retry })
 }
@@ -106,7 +103,6 @@ struct Pass {
     args: Args,
     cluster: Cluster,
     namespace: String,
-    selector: String,
     root: Option<Root>,
     /// The uids of the tasks that are marked to be preserved.
     preserved: HashSet<Box<str>>,
@@ -122,6 +118,11 @@ impl Pass {
 
     fn claims(&self) -> String {
         self.collection("api/v1", "persistentvolumeclaims")
+    }
+
+    /// What the labels of a run's objects are asked for beside the run's own.
+    fn selector(&self) -> Option<String> {
+        self.args.selector.as_ref().map(|more| format!("{},{more}", labels::RUN))
     }
 
     fn is_preserved(&self, task: Option<&str>) -> bool {
@@ -140,7 +141,8 @@ impl Pass {
             claim.preserve |= self.is_preserved(claim.task.as_deref());
             claims.push(claim);
         };
-        self.cluster.list(&self.claims(), Some(&self.selector), add).await
+        let selector = self.selector().unwrap_or_else(|| labels::RUN.to_owned());
+        self.cluster.list(&self.claims(), Some(&selector), add).await
     }
 
     /// Whoever it is that uses a claim, it need not bear our labels.
@@ -166,15 +168,26 @@ impl Pass {
         Ok(jobs.with(pods).with(cron_jobs))
     }
 
+    /// What a storage class makes has no labels, so without a selector all volumes are looked at. Of those that have a claim, none
+    /// is held that goes with it.
     async fn list_volumes(&self) -> anyhow::Result<Vec<Volume>> {
         let add = |volumes: &mut Vec<Volume>, volume: VolumeObject| {
-            if volume.is_of(&self.namespace) {
-                let mut volume = Volume::from(volume);
-                volume.preserve |= self.is_preserved(volume.task.as_deref());
+            if !volume.is_of(&self.namespace) {
+                return;
+            }
+            let mut volume = Volume::from(volume);
+            volume.preserve |= self.is_preserved(volume.task.as_deref());
+            if volume.binding != Binding::Bound || volume.storage != Storage::Provisioner {
                 volumes.push(volume);
             }
         };
-        self.cluster.list(VOLUMES, Some(&self.selector), add).await
+        self.cluster.list(VOLUMES, self.selector().as_deref(), add).await
+    }
+
+    /// Once something was deleted, what fails ends no pass without a summary.
+    fn leave_out(&mut self, error: &anyhow::Error) {
+        say(&format!("{error:#}"));
+        self.summary.left_out(error);
     }
 
     fn limited(&mut self, mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
@@ -227,24 +240,35 @@ impl Pass {
         Ok(released)
     }
 
-    /// Deletes the volumes that have no claim any more and are due, directories first.
+    /// Deletes the volumes that have no claim any more and are due, directories first, and gives the directories that went.
     async fn reap_volumes(
         &mut self,
         claims: &[Claim],
         mut volumes: Vec<Volume>,
         released: HashSet<Box<str>>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<HashSet<PathBuf>> {
+        let (has_root, takes_retained) = (self.root.is_some(), self.args.delete_retained);
         let is_awaited = |volume: &Volume| {
-            volume.binding == Binding::Bound
-                && matches!(volume.storage, Storage::Directory { .. })
-                && released.contains(&volume.name)
+            let is_ours = match volume.storage {
+                Storage::Provisioner => false,
+                Storage::Retained => takes_retained,
+                Storage::Directory { .. } => has_root,
+            };
+            is_ours && volume.binding == Binding::Bound && released.contains(&volume.name)
         };
         for _ in 0..LOOKS {
-            if self.root.is_none() || !volumes.iter().any(is_awaited) {
+            if !volumes.iter().any(is_awaited) {
                 break;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
-            volumes = self.list_volumes().await?;
+            match self.list_volumes().await {
+                Ok(listed) => volumes = listed,
+                // The next pass finds them. What is known of the others stands.
+                Err(error) => {
+                    self.leave_out(&error);
+                    break;
+                }
+            }
         }
         // Those that have a claim are in the claim's line.
         volumes.retain(|volume| volume.binding != Binding::Bound);
@@ -270,16 +294,18 @@ impl Pass {
                 (volume, verdict, result)
             })
             .buffer_unordered(AT_ONCE);
+        let mut gone = HashSet::new();
         while let Some((volume, (decision, reason), result)) = done.next().await {
             let mut line = Line::new(&self.namespace, &volume.run, *decision, reason);
             line.volume = Some(&volume.name);
             if let Storage::Directory { path, .. } = &volume.storage {
                 line.directory = Some(path.display().to_string());
+                gone.extend((*decision == Decision::Delete).then(|| path.clone()));
             }
             self.summary.volumes += 1;
             self.summary.print(line, result)?;
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// The directories of runs below the root, for [`Self::reap_directories`]. They have no labels, so a selector chooses none.
@@ -292,15 +318,26 @@ impl Pass {
         }
     }
 
-    /// Deletes the directories that no volume of the cluster has and that are due.
-    async fn reap_directories(&mut self, directories: Vec<(String, Timestamp)>) -> anyhow::Result<()> {
+    /// Deletes the directories that no volume of the cluster has, nor had in this pass (`gone`), and that are due.
+    async fn reap_directories(
+        &mut self,
+        directories: Vec<(String, Timestamp)>,
+        gone: HashSet<PathBuf>,
+    ) -> anyhow::Result<()> {
         let Some(path) = self.args.host_path_root.clone() else { return Ok(()) };
         if directories.is_empty() {
             return Ok(());
         }
         let add =
             |paths: &mut HashSet<PathBuf>, volume: VolumeObject| paths.extend(volume.directory().cloned());
-        let taken: HashSet<PathBuf> = self.cluster.list(VOLUMES, None, add).await?;
+        let mut taken: HashSet<PathBuf> = match self.cluster.list(VOLUMES, None, add).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.leave_out(&error);
+                return Ok(());
+            }
+        };
+        taken.extend(gone);
         let is_taken = |name: &str| taken.iter().any(|taken| taken.starts_with(path.join(name)));
         let orphans: Vec<_> = directories.into_iter().filter(|(name, _)| !is_taken(name)).collect();
         let policy = self.args.policy();
@@ -348,8 +385,7 @@ async fn settle_claim(
             None => Ok(Effect::None),
         },
         Decision::Delete => {
-            if let Some(volume) = volume.filter(|volume| matches!(volume.storage, Storage::Directory { .. }))
-            {
+            if let Some(volume) = volume.filter(|volume| volume.storage != Storage::Provisioner) {
                 // The claim takes with it how the run ended, and the volume is decided about by it, in this pass or another.
                 let ended = ended.unwrap_or(Ended { at: claim.created, failed: true });
                 if volume.ended != Some(ended) && !cluster.annotate(volume_target(volume), ended).await? {
@@ -366,6 +402,10 @@ async fn delete_volume(
     volume: &Volume,
     place: Option<(&Root, &Path)>,
 ) -> anyhow::Result<Effect> {
+    if volume.storage == Storage::Retained {
+        let told = cluster.give_to_provisioner(volume_target(volume)).await?;
+        return Ok(if told { Effect::Terminating } else { Effect::Changed });
+    }
     if let (Storage::Directory { path, .. }, Some((root, root_path))) = (&volume.storage, place)
         && let Some(rest) = decision::below(root_path, path)
         && !root.delete(rest)?

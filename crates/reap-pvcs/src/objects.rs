@@ -4,6 +4,7 @@ use crate::decision::{Binding, Claim, Storage, Volume};
 use crate::users::Ended;
 use agent_task::Phase;
 use agent_task::labels::{FINISHED_AT, PHASE, PRESERVE, RUN, TASK_UID};
+use agent_task::names::run_of_claim;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -194,10 +195,15 @@ impl VolumeObject {
         self.spec.host_path.as_ref().or(self.spec.local.as_ref()).map(|source| &source.path)
     }
 
-    /// Whether it was made for a claim of `namespace`, or for none.
+    /// Whether it is a run's of `namespace`: by its label, and made for a claim in there or for none; or by the claim's name.
     #[must_use]
     pub fn is_of(&self, namespace: &str) -> bool {
-        self.spec.claim_ref.as_ref().is_none_or(|claim| claim.namespace == namespace)
+        let is_labelled = self.metadata.labels.contains_key(RUN);
+        match &self.spec.claim_ref {
+            Some(claim) if claim.namespace == namespace => is_labelled || run_of_claim(&claim.name).is_some(),
+            Some(_) => false,
+            None => is_labelled,
+        }
     }
 }
 
@@ -205,6 +211,11 @@ impl From<VolumeObject> for Volume {
     fn from(object: VolumeObject) -> Self {
         let directory = object.directory().cloned();
         let VolumeObject { metadata, spec, status } = object;
+        // What a storage class makes has no label.
+        let run = match (&spec.claim_ref, metadata.run()) {
+            (Some(claim), run) if run.is_empty() => run_of_claim(&claim.name).unwrap_or_default().into(),
+            (_, run) => run,
+        };
         let binding = match status.phase.as_deref() {
             Some("Released" | "Failed") => Binding::Released,
             Some("Available") => Binding::Free(spec.claim_ref.map(|claim| claim.name.into())),
@@ -218,7 +229,7 @@ impl From<VolumeObject> for Volume {
             _ => Storage::Retained,
         };
         Self {
-            run: metadata.run(),
+            run,
             task: metadata.labels.get(TASK_UID).map(|uid| uid.as_str().into()),
             preserve: metadata.preserve(),
             ended: metadata.ended(),

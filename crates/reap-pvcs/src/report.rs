@@ -87,6 +87,9 @@ pub struct Summary {
     postponed: usize,
     /// What could not be done.
     pub failed: usize,
+    /// What the pass could not find out, for which it left out a part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
 }
 
 impl Summary {
@@ -106,7 +109,14 @@ impl Summary {
             changed: 0,
             postponed: 0,
             failed: 0,
+            errors: Vec::new(),
         }
+    }
+
+    /// Counts a part of the pass that is left out, because of this.
+    pub fn left_out(&mut self, error: &anyhow::Error) {
+        self.failed += 1;
+        self.errors.push(format!("{error:#}"));
     }
 
     /// Prints `line` with what came of it, and counts it.

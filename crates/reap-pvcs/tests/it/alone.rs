@@ -12,8 +12,17 @@ fn the_helps_examples_work_when_pasted() {
         let ended = Reap::shell(example).kubeconfig(cluster.kubeconfig()).run();
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{example}");
     }
-    let completions = Reap::new().args(&["--completions", "bash"]).run();
-    assert!(completions.code == Some(0) && completions.stdout.contains("--keep-failed"));
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let completions = Reap::new().args(&["--completions", shell]).run();
+        assert!(completions.code == Some(0) && completions.stdout.contains("keep-failed"), "{shell}");
+    }
+}
+
+/// K5
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    let ended = Reap::on(Cluster::shared_control_plane(), "default").run_unread();
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{ended:?}");
 }
 
 /// K5

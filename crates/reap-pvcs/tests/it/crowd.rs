@@ -1,4 +1,4 @@
-use crate::objects::{claim, ended, job, preserved};
+use crate::objects::{claim, ended, job, pod, preserved, retained_volume};
 use cluster::Cluster;
 use futures::StreamExt as _;
 use kube::api::PostParams;
@@ -7,9 +7,12 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const CLAIMS: usize = 10_000;
+
+/// Volumes whose claims are gone, and which their storage class retains; as many again are another namespace's.
+const VOLUMES: usize = 1000;
 
 /// What is made of the claim with this number, and what is to be decided about it.
 fn nth(namespace: &str, number: usize) -> (Vec<Value>, &'static str) {
@@ -21,18 +24,30 @@ fn nth(namespace: &str, number: usize) -> (Vec<Value>, &'static str) {
         5 | 6 => (vec![ended(of, "Failed", 71)], "keep"),
         7 => (vec![ended(preserved(of), "Succeeded", 1000)], "keep"),
         8 if number % 20 == 8 => (vec![ended(of, "Succeeded", 1), job(namespace, &run, true)], "keep"),
+        9 => (vec![ended(of, "Succeeded", 1), pod(namespace, &run)], "keep"),
         _ => (vec![of], "keep"),
     }
+}
+
+fn volumes(namespace: &str) -> impl Iterator<Item = Value> {
+    (0..VOLUMES).flat_map(move |number| {
+        [
+            retained_volume(namespace, &format!("lost-{number}")),
+            retained_volume("another", &format!("foreign-{number}")),
+        ]
+    })
 }
 
 async fn make_all(cluster: &Cluster, namespace: &str) {
     let kubeconfig = kube::config::Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
     let client = kube::Client::try_from(config).unwrap();
-    let objects = (0..CLAIMS).flat_map(|number| nth(namespace, number).0);
+    let objects = (0..CLAIMS).flat_map(|number| nth(namespace, number).0).chain(volumes(namespace));
     let made = futures::stream::iter(objects).map(|object| {
         let collection = match object["kind"].as_str() {
             Some("Job") => format!("/apis/batch/v1/namespaces/{namespace}/jobs"),
+            Some("Pod") => format!("/api/v1/namespaces/{namespace}/pods"),
+            Some("PersistentVolume") => "/api/v1/persistentvolumes".to_owned(),
             _ => format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims"),
         };
         let client = client.clone();
@@ -43,6 +58,21 @@ async fn make_all(cluster: &Cluster, namespace: &str) {
         }
     });
     made.buffer_unordered(16).for_each(|()| async {}).await;
+}
+
+/// Waits until the controller has seen that the volumes' claims are gone.
+fn wait_for_volumes(cluster: &Cluster) {
+    let deadline = Instant::now() + Duration::from_secs(180);
+    loop {
+        let phases =
+            ["get", "persistentvolumes", "--output=jsonpath={range .items[*]}{.status.phase}{\"\\n\"}{end}"];
+        let phases = cluster.kubectl(&phases).unwrap();
+        if phases.lines().filter(|phase| *phase == "Released").count() == 2 * VOLUMES {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not all volumes are released");
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// How often the API server was asked this about claims.
@@ -66,6 +96,7 @@ fn ten_thousand_claims_are_decided_right_in_32_mib_and_with_one_call_each() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let started = Instant::now();
     runtime.block_on(make_all(&cluster, &namespace));
+    wait_for_volumes(&cluster);
     let making = started.elapsed();
 
     let before = (asked(&cluster, "DELETE"), asked(&cluster, "GET"));
@@ -78,13 +109,19 @@ fn ten_thousand_claims_are_decided_right_in_32_mib_and_with_one_call_each() {
         .spawn()
         .unwrap();
     let status = format!("/proc/{}/status", child.id());
-    let (mut decisions, mut summary, mut peak) = (HashMap::new(), Value::Null, 0);
+    let (mut decisions, mut retained, mut summary, mut peak) = (HashMap::new(), 0, Value::Null, 0);
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if line["kind"] == "ReapSummary" {
             summary = line;
+        } else if let Some(claim) = line["claim"].as_str() {
+            decisions.insert(claim.to_owned(), line["decision"].clone());
         } else {
-            decisions.insert(line["claim"].as_str().unwrap().to_owned(), line["decision"].clone());
+            assert!(
+                line["volume"].as_str().unwrap().starts_with("pv-lost-") && line["decision"] == "keep",
+                "{line}"
+            );
+            retained += 1;
         }
         // The highest so far; read with every line, for after the last one it may be gone.
         let high = std::fs::read_to_string(&status).ok().and_then(|status| {
@@ -111,7 +148,8 @@ fn ten_thousand_claims_are_decided_right_in_32_mib_and_with_one_call_each() {
         let name = objects[0]["metadata"]["name"].as_str().unwrap();
         assert_eq!(decisions[name], expected, "{name}");
     }
-    assert_eq!((&summary["deleted"], &summary["kept"]), (&5000.into(), &5000.into()), "{summary}");
+    assert_eq!(retained, VOLUMES);
+    assert_eq!((&summary["deleted"], &summary["kept"]), (&5000.into(), &6000.into()), "{summary}");
     assert_eq!(asked(&cluster, "DELETE") - before.0, 5000.0, "one deletion a claim");
     assert_eq!(asked(&cluster, "GET") - before.1, 0.0, "no claim is asked for by itself");
     assert!(peak > 0 && peak < 32 * 1024, "{peak} KiB");

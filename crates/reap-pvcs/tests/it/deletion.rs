@@ -1,7 +1,7 @@
 use crate::objects::{ago, claim, ended, job, job_status, manifests, pod, preserved};
 use crate::process::Reap;
 use agent_task::labels::{FINISHED_AT, PHASE, PRESERVE, TASK_UID};
-use cluster::Cluster;
+use cluster::{Cluster, Gate};
 use std::time::{Duration, Instant};
 
 fn end_job(cluster: &Cluster, namespace: &str, run: &str, succeeded: bool, hours_ago: i64) {
@@ -191,7 +191,7 @@ fn selector_and_limit_narrow_what_is_deleted() {
 
 /// K5
 #[test]
-fn two_reapers_at_once_delete_each_claim_once() {
+fn two_reapers_at_once_do_not_fail_each_other() {
     let cluster = Cluster::shared_control_plane();
     let namespace = cluster.namespace("reap").unwrap();
     let objects: Vec<_> =
@@ -205,6 +205,43 @@ fn two_reapers_at_once_delete_each_claim_once() {
         assert_eq!((reaped.code, &reaped.summary()["failed"]), (Some(0), &0.into()), "{reaped:?}");
     }
     wait_for_claims(cluster, &namespace, &[]);
+}
+
+/// K5: what was decided about is deleted, and nothing that came in its place.
+#[test]
+fn what_changes_between_the_look_and_the_deletion_is_left_alone() {
+    let cluster = Cluster::shared_control_plane();
+    let namespace = cluster.namespace("reap").unwrap();
+    let due = |run| ended(claim(&namespace, run), "Succeeded", 1);
+    cluster.apply(&manifests(&[due("marked"), due("renewed"), due("gone"), due("same")])).unwrap();
+    let place = namespace.clone();
+    let meanwhile = move |line: &str| {
+        let kubectl = |arguments: &[&str]| cluster.kubectl(&[arguments, &["-n", &place]].concat()).unwrap();
+        if line.starts_with("DELETE ") {
+            if line.contains("agent-ws-marked") {
+                kubectl(&[
+                    "annotate",
+                    "persistentvolumeclaim",
+                    "agent-ws-marked",
+                    &format!("{PRESERVE}=true"),
+                ]);
+            } else if line.contains("agent-ws-renewed") {
+                kubectl(&["delete", "persistentvolumeclaim", "agent-ws-renewed"]);
+                cluster.apply(&manifests(&[claim(&place, "renewed")])).unwrap();
+            } else if line.contains("agent-ws-gone") {
+                kubectl(&["delete", "persistentvolumeclaim", "agent-ws-gone"]);
+            }
+        }
+        None
+    };
+    let gate = Gate::refusing(cluster, meanwhile).unwrap();
+    let reaped = Reap::new().kubeconfig(gate.kubeconfig()).args(&["--namespace", &namespace]).run();
+    assert_eq!(reaped.claim("agent-ws-marked"), ("delete", "changed"), "{reaped:?}");
+    assert_eq!(reaped.claim("agent-ws-renewed"), ("delete", "changed"), "{reaped:?}");
+    assert_eq!(reaped.claim("agent-ws-gone"), ("delete", "absent"), "{reaped:?}");
+    assert_eq!(reaped.claim("agent-ws-same").0, "delete", "{reaped:?}");
+    assert_eq!((reaped.code, &reaped.summary()["changed"]), (Some(0), &2.into()), "{reaped:?}");
+    wait_for_claims(cluster, &namespace, &["agent-ws-marked", "agent-ws-renewed"]);
 }
 
 /// K5

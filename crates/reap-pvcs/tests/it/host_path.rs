@@ -1,5 +1,8 @@
-use crate::objects::{claim, ended, host_path_claim, host_path_volume, manifests, preserved};
-use crate::process::Reap;
+use crate::objects::{
+    ago, claim, ended, host_path_claim, host_path_volume, manifests, pod, preserved, retained_volume,
+};
+use crate::process::{Ended, Reap};
+use agent_task::labels::{FINISHED_AT, PHASE};
 use cluster::Cluster;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -84,7 +87,7 @@ fn a_volume_whose_claim_a_person_deleted_keeps_its_failure_for_its_time() {
         r#"{{"metadata":{{"annotations":{{"{}":"Failed","{}":"{}"}}}}}}"#,
         agent_task::labels::PHASE,
         agent_task::labels::FINISHED_AT,
-        crate::objects::ago(73)
+        ago(73)
     );
     cluster
         .kubectl(&["patch", "persistentvolume", "agent-ws-hp-orphan", "--type=merge", "-p", &patch])
@@ -98,24 +101,159 @@ fn directories_without_a_volume_go_by_age_and_no_others() {
     let cluster = Cluster::shared_control_plane();
     let namespace = cluster.namespace("reap").unwrap();
     let root = tempfile::tempdir().unwrap();
-    for name in ["agent-ws-lost", "agent-workspace", "other"] {
-        fs::create_dir(root.path().join(name)).unwrap();
+    for name in ["agent-ws-lost", "agent-ws-hp-foreign", "agent-workspace", "other"] {
+        fs::create_dir_all(root.path().join(name).join("in")).unwrap();
     }
     // One that a volume of another namespace has, whatever its labels are.
     let mut foreign = host_path_volume("another", "hp-foreign", root.path());
     foreign["metadata"]["labels"] = serde_json::json!({});
     cluster.apply(&manifests(&[foreign])).unwrap();
-    fs::create_dir(root.path().join("agent-ws-hp-foreign")).unwrap();
 
-    let args = ["--host-path-root", root.path().to_str().unwrap()];
-    let young = Reap::on(cluster, &namespace).args(&args).run();
+    let reap = |more: &[&str]| {
+        let root = ["--host-path-root", root.path().to_str().unwrap()];
+        Reap::on(cluster, &namespace).args(&root).args(more).run()
+    };
+    let young = reap(&[]);
     assert_eq!(young.summary()["directories"], 1, "{young:?}");
-    assert!(root.path().join("agent-ws-lost").exists());
-    // Nobody can set the time of a directory's last change, so the test cannot make one old: the decision's own tests do.
-    let still_young = Reap::on(cluster, &namespace).args(&args).args(&["--keep-failed=0"]).run();
-    let line = still_young.lines.iter().find(|line| line["run"] == "lost").unwrap();
-    assert_eq!((&line["decision"], &line["result"]), (&"keep".into(), &"none".into()), "{still_young:?}");
+    let lost = |ended: &Ended| {
+        let line = ended.lines.iter().find(|line| line["run"] == "lost").unwrap();
+        (line["decision"].as_str().unwrap().to_owned(), line["result"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(lost(&young), ("keep".to_owned(), "none".to_owned()));
+    // Nobody can set the time of a directory's last change, so it is the time that is kept which is short.
+    let due = reap(&["--keep-failed=0"]);
+    assert_eq!(lost(&due), ("delete".to_owned(), "deleted".to_owned()), "{due:?}");
+    assert_eq!((due.code, &due.summary()["deleted"]), (Some(0), &1.into()), "{due:?}");
+    let mut left: Vec<_> =
+        fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["agent-workspace", "agent-ws-hp-foreign", "other"]);
     cluster.kubectl(&["delete", "persistentvolume", "agent-ws-hp-foreign"]).unwrap();
+}
+
+/// K5
+#[test]
+fn a_dry_run_leaves_volumes_and_directories_where_they_are() {
+    let cluster = Cluster::shared_control_plane();
+    let namespace = cluster.namespace("reap").unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let due = |run| ended(host_path_volume(&namespace, run, root.path()), "Succeeded", 1);
+    let retained = |run| ended(retained_volume(&namespace, run), "Succeeded", 1);
+    cluster.apply(&manifests(&[due("hp-dry"), retained("dry-retained")])).unwrap();
+    for name in ["agent-ws-hp-dry", "agent-ws-lost"] {
+        fs::create_dir_all(root.path().join(name).join("in")).unwrap();
+    }
+    let args = ["--keep-failed=0", "--delete-retained", "--host-path-root", root.path().to_str().unwrap()];
+    let dry = Reap::on(cluster, &namespace).args(&args).args(&["--dry-run"]).run();
+    assert_eq!(
+        (dry.code, &dry.summary()["postponed"], &dry.summary()["deleted"]),
+        (Some(0), &3.into(), &0.into()),
+        "{dry:?}"
+    );
+    assert!(root.path().join("agent-ws-hp-dry/in").exists() && root.path().join("agent-ws-lost/in").exists());
+    assert!(volume_exists(cluster, "agent-ws-hp-dry"));
+    assert_eq!(policy_of(cluster, "pv-dry-retained"), "Retain");
+
+    let reaped = Reap::on(cluster, &namespace).args(&args).run();
+    // That a directory went with its volume, is told once.
+    assert_eq!(
+        (reaped.code, &reaped.summary()["deleted"], reaped.lines.len()),
+        (Some(0), &3.into(), 4),
+        "{reaped:?}"
+    );
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    cluster.kubectl(&["delete", "persistentvolume", "pv-dry-retained"]).unwrap();
+}
+
+fn policy_of(cluster: &Cluster, volume: &str) -> String {
+    let found = cluster.get(&["persistentvolume", volume]).unwrap();
+    found["spec"]["persistentVolumeReclaimPolicy"].as_str().unwrap().to_owned()
+}
+
+/// K5
+#[test]
+fn a_volume_that_its_storage_class_retains_is_told_of_and_goes_on_request() {
+    let cluster = Cluster::shared_control_plane();
+    let namespace = cluster.namespace("reap").unwrap();
+    let mut foreign = retained_volume("another", "foreign");
+    foreign["spec"]["claimRef"]["namespace"] = "another".into();
+    let mut data = retained_volume(&namespace, "data");
+    data["spec"]["claimRef"]["name"] = "data".into();
+    let ours = ended(retained_volume(&namespace, "kept"), "Succeeded", 1);
+    cluster.apply(&manifests(&[foreign, data, ours])).unwrap();
+    let wait =
+        ["wait", "--for=jsonpath={.status.phase}=Released", "--timeout=120s", "persistentvolume/pv-kept"];
+    cluster.kubectl(&wait).unwrap();
+
+    let kept = Reap::on(cluster, &namespace).run();
+    assert_eq!((kept.code, &kept.summary()["volumes"]), (Some(0), &1.into()), "{kept:?}");
+    let line = kept.line("volume", "pv-kept");
+    assert_eq!((&line["run"], &line["decision"]), (&"kept".into(), &"keep".into()), "{line}");
+    assert!(line["reason"].as_str().unwrap().contains("--delete-retained"), "{line}");
+    let told = Reap::on(cluster, &namespace).args(&["--delete-retained"]).run();
+    assert_eq!(
+        (told.code, &told.line("volume", "pv-kept")["result"]),
+        (Some(0), &"terminating".into()),
+        "{told:?}"
+    );
+    assert_eq!(policy_of(cluster, "pv-kept"), "Delete");
+    // Whose it is by now.
+    let pending = Reap::on(cluster, &namespace).args(&["--delete-retained"]).run();
+    assert_eq!(pending.line("volume", "pv-kept")["decision"], "pending", "{pending:?}");
+    for other in ["pv-foreign", "pv-data"] {
+        assert_eq!(policy_of(cluster, other), "Retain", "{other}");
+    }
+    cluster.kubectl(&["delete", "persistentvolume", "pv-kept", "pv-foreign", "pv-data"]).unwrap();
+}
+
+/// K4, K5: by a real provisioner, whose directory is gone in the end.
+#[test]
+fn a_retained_volume_of_a_real_storage_class_goes_with_its_claim() {
+    let cluster = Cluster::shared_with_node();
+    let namespace = cluster.namespace("reap").unwrap();
+    let class = serde_json::json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": "retains" },
+        "provisioner": "rancher.io/local-path", "volumeBindingMode": "WaitForFirstConsumer", "reclaimPolicy": "Retain",
+    });
+    let mut claim = claim(&namespace, "a");
+    claim["spec"]["storageClassName"] = "retains".into();
+    let mut pod = pod(&namespace, "a");
+    pod["spec"]["schedulerName"] = "default-scheduler".into();
+    let container = serde_json::json!({
+        "name": "main", "image": "pressrun.test/busybox:1", "imagePullPolicy": "Never",
+        "command": ["sh", "-c", "echo work >/workspace/post.md"],
+        "volumeMounts": [{ "name": "workspace", "mountPath": "/workspace" }],
+    });
+    pod["spec"]["containers"] = serde_json::json!([container]);
+    cluster.apply(&manifests(&[class, claim, pod])).unwrap();
+    let wait =
+        ["wait", "-n", &namespace, "pod/a", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s"];
+    cluster.kubectl(&wait).unwrap();
+    let found = cluster.get(&["-n", &namespace, "persistentvolumeclaim", "agent-ws-a"]).unwrap();
+    let volume = found["spec"]["volumeName"].as_str().unwrap().to_owned();
+    let object = cluster.get(&["persistentvolume", &volume]).unwrap();
+    let source =
+        [&object["spec"]["hostPath"], &object["spec"]["local"]].into_iter().find(|source| source.is_object());
+    let directory = Path::new(source.unwrap()["path"].as_str().unwrap()).to_owned();
+    assert_eq!(fs::read_to_string(directory.join("post.md")).unwrap(), "work\n");
+    cluster.kubectl(&["delete", "-n", &namespace, "pod", "a"]).unwrap();
+    let annotations = [(PHASE, "Succeeded".to_owned()), (FINISHED_AT, ago(1))];
+    for (name, value) in annotations {
+        let set = format!("{name}={value}");
+        cluster
+            .kubectl(&["annotate", "-n", &namespace, "persistentvolumeclaim", "agent-ws-a", &set])
+            .unwrap();
+    }
+
+    for _ in 0..30 {
+        let ended = Reap::on(cluster, &namespace).args(&["--delete-retained"]).run();
+        assert_eq!((ended.code, &ended.summary()["failed"]), (Some(0), &0.into()), "{ended:?}");
+        if !volume_exists(cluster, &volume) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    assert!(!volume_exists(cluster, &volume) && !directory.exists());
 }
 
 /// K5

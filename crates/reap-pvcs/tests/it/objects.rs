@@ -98,7 +98,27 @@ pub(crate) fn host_path_volume(namespace: &str, run: &str, root: &Path) -> Value
     })
 }
 
-/// The claim of such a volume.
+/// A volume as a storage class makes it that retains volumes: without labels of ours. Its claim is one that is gone.
+pub(crate) fn retained_volume(namespace: &str, run: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {
+            "name": format!("pv-{run}"),
+            "annotations": { "pv.kubernetes.io/provisioned-by": "pressrun.test/none" },
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": { "storage": "1Gi" },
+            "persistentVolumeReclaimPolicy": "Retain",
+            "csi": { "driver": "pressrun.test", "volumeHandle": run },
+            "claimRef": { "namespace": namespace, "name": format!("agent-ws-{run}"), "uid": "2b1b1c3e-0000-4000-8000-000000000000" },
+            "storageClassName": "none",
+        },
+    })
+}
+
+/// The claim of a volume in hostPath mode.
 pub(crate) fn host_path_claim(namespace: &str, run: &str) -> Value {
     let mut claim = claim(namespace, run);
     claim["spec"]["storageClassName"] = "".into();

@@ -18,6 +18,15 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    fn of(ended: sandbox::Ended) -> Self {
+        Self {
+            code: ended.code,
+            lines: ended.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
+            stdout: ended.stdout,
+            stderr: ended.stderr,
+        }
+    }
+
     pub(crate) fn summary(&self) -> &Value {
         let last = self.lines.last().unwrap_or_else(|| panic!("{self:?}"));
         assert_eq!(last["kind"], "ReapSummary", "{self:?}");
@@ -62,12 +71,11 @@ impl Reap {
     }
 
     pub(crate) fn run(self) -> Ended {
-        let ended = self.0.run("");
-        Ended {
-            code: ended.code,
-            lines: ended.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
-            stdout: ended.stdout,
-            stderr: ended.stderr,
-        }
+        Ended::of(self.0.run(""))
+    }
+
+    /// With nobody reading its stdout.
+    pub(crate) fn run_unread(self) -> Ended {
+        Ended::of(self.0.run_unread(""))
     }
 }
