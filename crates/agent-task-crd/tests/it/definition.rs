@@ -1,7 +1,7 @@
 //! The definition that is printed.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn printed() -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_agent-task")).arg("crd").output().unwrap();
@@ -27,4 +27,22 @@ fn it_is_namespaced_with_short_name_and_status() {
     let version = &definition["spec"]["versions"][0];
     assert_eq!(version["name"], "v1alpha1");
     assert_eq!(version["subresources"]["status"], serde_json::json!({}));
+}
+
+/// K1
+#[test]
+fn completions_are_for_every_shell_and_a_reader_that_went_away_is_no_failure() {
+    let program = || Command::new(env!("CARGO_BIN_EXE_agent-task"));
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = program().args(["--completions", shell]).output().unwrap();
+        assert!(
+            output.status.success() && String::from_utf8_lossy(&output.stdout).contains("brief"),
+            "{shell}"
+        );
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = program().arg("crd").stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""));
 }

@@ -1,5 +1,5 @@
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn egress_check(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_egress-check"))
@@ -32,8 +32,13 @@ fn the_helps_examples_work_when_pasted() {
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{example}");
         assert!(text(&output.stdout).contains(expected), "{example}: {output:?}");
     }
-    let completions = egress_check(&["--completions", "fish"]);
-    assert!(completions.status.success() && text(&completions.stdout).contains("service-account"));
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let completions = egress_check(&["--completions", shell]);
+        assert!(
+            completions.status.success() && text(&completions.stdout).contains("service-account"),
+            "{shell}"
+        );
+    }
 }
 
 /// K8
@@ -44,6 +49,25 @@ fn the_policy_is_printed_for_the_name_servers_of_the_cluster() {
     let peer = &policy["spec"]["egress"][0]["to"][0];
     assert_eq!(peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "openshift-dns");
     assert_eq!(peer["podSelector"]["matchLabels"]["dns"], "default");
+}
+
+/// K8
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    for args in [&["policy"][..], &["probe", "--connect", "here=127.0.0.1:1"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_egress-check"))
+            .args(args)
+            .env_clear()
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{args:?}");
+    }
 }
 
 /// K8

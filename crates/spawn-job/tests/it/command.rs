@@ -138,3 +138,33 @@ fn the_samples_are_tasks() {
     }
     assert_eq!(made, 4);
 }
+
+/// K15
+#[test]
+fn completions_are_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let program =
+            Command::new(env!("CARGO_BIN_EXE_spawn-job")).args(["--completions", shell]).output().unwrap();
+        let printed = String::from_utf8(program.stdout).unwrap();
+        assert!(program.status.success() && printed.contains("wait-timeout"), "{shell}: {printed}");
+    }
+}
+
+/// K15
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    let (_folder, file) = settings();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_spawn-job"))
+        .args(["--dry-run=client", "--config", file.to_str().unwrap()])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(TASK.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""));
+}
