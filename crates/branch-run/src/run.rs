@@ -176,10 +176,8 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
     }
     match kept {
         Ok(kept) => {
-            if !args.keep_branch
-                && let Err(error) = plan.workspace.go_back(&start, &kept)
-            {
-                say(&format!("stays on {branch}: {error:#}"));
+            if !args.keep_branch {
+                plan.workspace.leave(&start, &kept, &plan.run);
             }
             drop(pulse);
             lock.leave_tree();

@@ -157,11 +157,8 @@ fn salvage(workspace: &Workspace, killed: &Holder) -> RunRecord {
     let Some(branch) = record.branch.clone() else { return record };
     let kept = if pending {
         let by = Authorship { agent: &record.agent, run, author: None };
-        workspace.keep(&killed.start, &branch, by).inspect(|kept| {
-            if let Err(error) = workspace.go_back(&killed.start, kept) {
-                say(&format!("stays on {branch}: {error:#}"));
-            }
-        })
+        let kept = workspace.keep(&killed.start, &branch, by);
+        kept.inspect(|kept| workspace.leave(&killed.start, kept, run))
     } else {
         let stood = workspace.head_when(|at| killed.may_have_done(at));
         workspace.look(&killed.start, &branch, stood)

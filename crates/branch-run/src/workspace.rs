@@ -88,6 +88,26 @@ pub(crate) struct Kept {
     faults: Vec<String>,
 }
 
+/// In the git directory: where a run could not go back from.
+const STAY: &str = "pressrun-stays.json";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Stay {
+    /// HEAD's branch, or its commit where it is detached.
+    at: String,
+    /// Where the run began, likewise.
+    from: String,
+    run: String,
+    why: String,
+}
+
+fn at(repository: &Repository) -> anyhow::Result<String> {
+    let head = repository.head()?;
+    let detached = repository.head_detached()?;
+    let commit = || head.peel_to_commit().map(|commit| commit.id().to_string());
+    Ok(if detached { commit()? } else { head.shorthand().map(str::to_owned).or_else(|_| commit())? })
+}
+
 impl Kept {
     /// Notes it in the run's record.
     pub(crate) fn note_in(self, record: &mut RunRecord) {
@@ -200,6 +220,9 @@ impl Workspace {
                 .hint("finish or abort it first")
                 .into());
         }
+        if let Some(stay) = self.stay(&repository) {
+            return Err(stay.into());
+        }
         let changed = uncommitted(&repository)?;
         if !changed.is_empty() {
             return Err(Fault::usage(format!(
@@ -266,6 +289,8 @@ impl Workspace {
 
     /// Puts HEAD on the run's branch, which is where HEAD is: no file changes.
     pub(crate) fn enter(&self, branch: &str) -> anyhow::Result<()> {
+        // That HEAD is where a run began says that it was put there.
+        let _ = std::fs::remove_file(self.git_dir.join(STAY));
         let reference = format!("refs/heads/{branch}");
         self.open()?.set_head(&reference).with_context(|| format!("switching to {branch}"))
     }
@@ -389,8 +414,34 @@ impl Workspace {
         kept(&repository, start, branch, (head, work), faults)
     }
 
-    /// Goes back to where the run began, so that the next one begins there too. Nothing in the tree may be lost by it.
-    pub(crate) fn go_back(&self, start: &Start, kept: &Kept) -> anyhow::Result<()> {
+    /// Goes back to where the run began. Where that cannot be, it says so, to the next run too: that one would begin at this one's work.
+    pub(crate) fn leave(&self, start: &Start, kept: &Kept, run: &str) {
+        let Err(error) = self.go_back(start, kept) else { return };
+        let stays = || {
+            let at = at(&self.open()?)?;
+            say(&format!("stays on {at}: {error:#}"));
+            let from = start.branch().map_or_else(|| start.commit.to_string(), str::to_owned);
+            let stay = Stay { at, from, run: run.to_owned(), why: format!("{error:#}") };
+            std::fs::write(self.git_dir.join(STAY), serde_json::to_vec(&stay)?).context("writing that down")
+        };
+        if let Err(error) = stays() {
+            say(&format!("the next run may begin where this one ended: {error:#}"));
+        }
+    }
+
+    /// What keeps a run from beginning here: HEAD is where one before it could not go back from.
+    fn stay(&self, repository: &Repository) -> Option<Fault> {
+        let stay: Stay = serde_json::from_slice(&std::fs::read(self.git_dir.join(STAY)).ok()?).ok()?;
+        (at(repository).ok()? == stay.at).then(|| {
+            // The file is the command's to write.
+            let [at, from, run, why] = [stay.at, stay.from, stay.run, stay.why].map(|text| text.escape_debug().to_string());
+            Fault::usage(format!("HEAD is still at {at}, where run {run} could not go back to {from}: {why}"))
+                .hint("see to that, and `git switch` to where runs shall begin: the work of that run is on its branch")
+        })
+    }
+
+    /// Nothing in the tree may be lost by it.
+    fn go_back(&self, start: &Start, kept: &Kept) -> anyhow::Result<()> {
         let repository = self.open()?;
         let at = repository.head()?.peel_to_commit()?.id();
         ensure!(at.to_string() == kept.at, "HEAD has moved since the work was kept");

@@ -365,3 +365,49 @@ fn the_agents_own_commits_are_recorded_where_the_rest_cannot_be_committed() {
         place.git(["switch", "--quiet", "main"]);
     }
 }
+
+/// A clone with a file that goes through a filter, as with git-lfs.
+fn filtered() -> Place {
+    let place = Place::new();
+    place.write(".gitattributes", "*.bin filter=f\n");
+    place.write("old.bin", "old\n");
+    place.git(["add", "."]);
+    place.git(["commit", "--quiet", "--message=files"]);
+    place
+}
+
+/// P2: what was not there before is only taken away, for which no filter is needed.
+#[test]
+fn a_run_that_adds_a_filtered_file_goes_back() {
+    let place = filtered();
+    let ran = place.run(&[], "echo new >new.bin");
+    assert_eq!((place.branch().as_str(), place.is_clean()), ("main", true), "{}", ran.stderr);
+    assert_eq!(place.run(&[], "touch a").record().base_commit.unwrap(), place.git(["rev-parse", "main"]));
+}
+
+/// P2: where it cannot go back, no other run begins at its work.
+#[test]
+fn no_run_begins_where_one_could_not_go_back() {
+    let place = filtered();
+    for script in ["echo new >old.bin", "echo x >git~1; echo post >post.md"] {
+        let ran = place.run(&["--branch", "agent/stays"], script);
+        assert_eq!(ran.record().commits, 1);
+        let branch = place.branch();
+        assert!(branch.starts_with("agent/stays") && ran.stderr.contains("stays on"), "{}", ran.stderr);
+        for options in [&[][..], &["--dry-run"]] {
+            let next = place.run(options, "touch a");
+            assert_eq!(next.code, Some(2), "{}", next.stderr);
+            for part in [branch.as_str(), &ran.record().run, "go back to main", "git switch"] {
+                assert!(next.stderr.contains(part), "'{part}' in {}", next.stderr);
+            }
+        }
+        let _ = std::fs::remove_file(place.work().join("git~1"));
+        place.git(["switch", "--quiet", "main"]);
+        let next = place.run(&[], "touch a").record();
+        assert_eq!((next.base_commit, next.commits), (Some(place.git(["rev-parse", "main"])), 1));
+        // Whoever goes there since does so on purpose.
+        place.git(["switch", "--quiet", &branch]);
+        assert_eq!(place.run(&[], "touch a").code, Some(0));
+        place.git(["switch", "--quiet", "main"]);
+    }
+}

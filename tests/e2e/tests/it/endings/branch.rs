@@ -17,6 +17,15 @@ fn an_agent_may_commit_by_itself() -> anyhow::Result<()> {
     assert_after("git add -A && git commit -qm 'Add a note'", DELIVERED)
 }
 
+/// P1, P2: a repository that it has made or cloned is delivered as the files that are in it.
+#[test]
+fn an_agent_may_make_a_repository_in_the_work_tree() -> anyhow::Result<()> {
+    let files = &["content/posts/note.md", "themes/x/theme.css"];
+    let commands = "git init -q themes/x && echo theme >themes/x/theme.css && git -C themes/x add -A && \
+                    git -C themes/x commit -qm theme";
+    assert_after(commands, Expected { files, ..DELIVERED })
+}
+
 /// P2: what it leaves on another branch or on none is its work too.
 #[test]
 fn an_agent_may_go_elsewhere() -> anyhow::Result<()> {
