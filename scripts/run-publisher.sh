@@ -266,8 +266,6 @@ run_agent() {
         cat "$run_dir/plan.json"
         exit 0
     fi
-    # One of an earlier run in this folder is not this run's.
-    rm -f "$record"
     if [[ -n $interrupted ]]; then
         not_begun 'the run was ended by a signal'
         read_record
@@ -282,6 +280,8 @@ run_agent() {
         git config --local --unset-all remote.origin.url || :
         [[ -z $remote ]] || git config --local remote.origin.url "$remote"
     fi
+    # Nothing was begun; a record in this folder is that of a run before.
+    ((code == 0 || code > 128)) || { forget_sessions && return "$code"; }
     # Where it was killed, nothing is written: what is left is ended and kept here.
     if ((code > 128)) && [[ ! -s $record ]]; then
         code=0

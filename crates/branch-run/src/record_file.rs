@@ -3,8 +3,9 @@
 use crate::push::RECORD_MAX;
 use agent_task::RunRecord;
 use anyhow::Context as _;
+use piece::Fault;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The record in `path`, if one stands there.
@@ -12,6 +13,16 @@ pub(crate) fn read(path: &Path) -> Option<RunRecord> {
     let mut text = Vec::new();
     File::open(path).ok()?.take(RECORD_MAX).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
+}
+
+/// Removes it, if there is one.
+pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| Fault::usage(format!("{} cannot be replaced", path.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Room on the disk for the records of a run, whatever fills it meanwhile. Given back when dropped.

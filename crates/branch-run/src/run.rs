@@ -64,6 +64,8 @@ pub(crate) fn run(args: Run) -> anyhow::Result<Exit> {
     let start = plan.workspace.check(&plan.base)?;
     let redactor: &'static Redactor = Box::leak(Box::new(redactor(&plan)));
     let transcript = args.transcript.as_deref().map(events::transcript).transpose()?;
+    // One of an earlier run is not this run's; until here it was that run's to be salvaged by.
+    args.record.as_deref().map(record_file::remove).transpose()?;
     let reserve = args
         .record
         .as_deref()

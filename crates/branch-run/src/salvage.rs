@@ -40,7 +40,7 @@ pub(crate) fn run(args: Salvage) -> anyhow::Result<Exit> {
         lock.note(&killed)?;
     }
     if record.uncommitted {
-        return Err(not_committed(&record).into());
+        return Err(not_committed(&record, Exit::Failed).into());
     }
     if !settled {
         lock.leave_tree();
@@ -48,9 +48,9 @@ pub(crate) fn run(args: Salvage) -> anyhow::Result<Exit> {
     printed.map(|()| Exit::Done)
 }
 
-fn not_committed(record: &RunRecord) -> Fault {
+fn not_committed(record: &RunRecord, exit: Exit) -> Fault {
     let why = record.error.as_deref().unwrap_or_default();
-    Fault::failed(format!("the work of run {} is not committed: {why}", record.run))
+    Fault::new(exit, format!("the work of run {} is not committed: {why}", record.run))
         .hint("mend that (make room, say) and salvage again: the work is in the work tree")
 }
 
@@ -104,7 +104,8 @@ pub(crate) fn is_pending(workspace: &Workspace, killed: &Holder) -> bool {
 pub(crate) fn make_way(workspace: &Workspace, killed: &Holder, next: Option<&Path>) -> anyhow::Result<()> {
     let record = salvage(workspace, killed);
     if record.uncommitted {
-        return Err(not_committed(&record).into());
+        // Nothing of the new run was begun.
+        return Err(not_committed(&record, Exit::Usage).into());
     }
     let Some(path) = place_for(killed, next) else { return Ok(()) };
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);

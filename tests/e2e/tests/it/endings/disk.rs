@@ -108,6 +108,10 @@ fn a_full_disk_at_the_commit_leaves_the_agents_own_commits_to_be_published() -> 
 #[test]
 fn a_full_disk_at_the_commit_is_made_good_by_the_next_run() -> anyhow::Result<()> {
     let (world, disk, first) = finished_without_room_to_commit()?;
+    let output = run(&world, &[])?.output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "without room nothing is begun: {stderr}");
+    assert!(stderr.contains("is not committed") && stderr.contains("make room"), "{stderr}");
     disk.grow(64 * 1024)?;
     world.sandbox.model().load(writer([runs("echo more >>content/posts/more.md"), is_done()]))?;
     let second = tools(&world)?;
