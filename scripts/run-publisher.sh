@@ -328,7 +328,7 @@ salvage() {
 explain() {
     [[ $outcome == interrupted && -n ${PRESSRUN_REASON:-} ]] || return 0
     branch-run explain --reason "$PRESSRUN_REASON" <"$record" >"$record.next"
-    mv "$record.next" "$record"
+    take_next
 }
 
 # What a killed agent stage left, as a record for publish. It works on the agent's files, and has no credential.
@@ -354,9 +354,12 @@ explain_servers() {
     local log=$run_dir/mcp-check.log
     logged "$log" signalled mcp-config check <"$run_dir/mcp.json" >"$run_dir/mcp-check.json" && return
     branch-run fail --stage mcp-start --outcome mcp-failed --error-file "$log" <"$record" >"$record.next"
-    mv "$record.next" "$record"
+    take_next
     [[ $stage == all ]] || print_record
 }
+
+# The record that a piece has made of it; where there was no room for one, it stays as it is.
+take_next() { [[ ! -s $record.next ]] || mv "$record.next" "$record"; }
 
 # Takes the record through one piece. A piece that fails notes it in the record; for one that cannot, it is noted here.
 step() {
@@ -367,7 +370,7 @@ step() {
         branch-run fail --stage "$stage" --outcome "$outcome" --error "$1 ended with exit code $code" \
             <"$record" >"$record.next"
     fi
-    mv "$record.next" "$record"
+    take_next
     return "$code"
 }
 
@@ -402,16 +405,22 @@ run_publish() {
     [[ $stage == all ]] || { read_record && salvage; } ||
         die 2 "there is no run record $record" 'run --stage agent first, or give its --run-dir'
     forget_sessions
-    # A folder that the agent cannot have prepared: in the run's own, a pipe or a folder could stand where a file is to be written.
-    # Where the disk of temporary files is full, it is beside the record.
+    # A folder that the agent cannot have prepared: in the run's own, a pipe or a folder could stand where a file is to be written. With
+    # room for all that will be: what has failed is written down there.
     local folder own
     trap 'rm -rf -- "${own_folders[@]}"' EXIT
     # The agent stage's record stays as it is: publishing again starts from there, whatever became of it before.
-    for folder in "${TMPDIR:-/tmp}" "$run_dir"; do
-        own=$(mktemp -d -- "$folder/publish.XXXXXX") && own_folders+=("$own") && cp "$record" "$own/published.json" &&
-            record=$own/published.json && break
+    for folder in "$run_dir" "${TMPDIR:-/tmp}"; do
+        own=$(mktemp -d -- "$folder/publish.XXXXXX") || continue
+        own_folders+=("$own")
+        if head -c 512K /dev/zero >"$own/room" && rm "$own/room" && cp "$record" "$own/published.json"; then
+            record=$own/published.json
+            break
+        fi
+        # What little there is, others need.
+        rm -rf -- "$own"
     done
-    [[ $record == "$own/published.json" ]] || die 1 'there is no room to publish from' "make room in ${TMPDIR:-/tmp}"
+    [[ $record == "$own/published.json" ]] || die 1 'there is no room to publish from' "make room in $run_dir"
     explain
     local code=0 told=1 log=$own/token.log why
     why=(--outcome token-failed --error-file "$log")
@@ -423,7 +432,7 @@ run_publish() {
             # 128 and SIGTERM
             ((code == 143)) && why=(--outcome interrupted --error 'the run was ended by a signal')
             branch-run fail --stage token "${why[@]}" <"$record" >"$record.next"
-            mv "$record.next" "$record"
+            take_next
             # Whatever was wrong with the credentials: when it is mended, there is a branch to push.
             code=3
         fi
