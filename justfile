@@ -127,7 +127,7 @@ bench-spawn TASKS="1000" ROUNDS="3": release
 
 # From a Job's creation to the agent's first request, on a node of the tests, in so many rounds. It builds the programs itself.
 bench-pod ROUNDS="5":
-    cargo run --quiet --release --locked -p pods --example start -- {{ ROUNDS }}
+    for mode in storageClass ephemeral; do cargo run --quiet --release --locked -p pods --example start -- {{ ROUNDS }} "$mode"; done
 
 [private]
 release:

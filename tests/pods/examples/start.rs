@@ -1,5 +1,6 @@
 //! How long it takes from the call of `spawn-job` and from the Job's creation to the agent's first request to its model, on a node that
-//! has the image: the pod's start, the clone and the agent CLI's start. Prints a line a round, in milliseconds, and the medians.
+//! has the image: the volume, the pod's start, the clone and the agent CLI's start. Prints a line a round, in milliseconds, and the
+//! medians. Arguments: rounds, and the mode of the volume (`storageClass`, `ephemeral`).
 
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use std::io::Write as _;
 
 fn main() -> anyhow::Result<()> {
     let rounds: usize = std::env::args().nth(1).map_or(Ok(5), |rounds| rounds.parse()).context("rounds")?;
+    let mode = std::env::args().nth(2).unwrap_or_else(|| "storageClass".to_owned());
     let mut out = std::io::stdout();
     writeln!(out, "{:>8} {:>12} {:>24}", "round", "spawn-job", "Job to first request")?;
     let mut taken = Vec::new();
@@ -17,7 +19,7 @@ fn main() -> anyhow::Result<()> {
     for round in 0..=rounds {
         let writer = Agent::new("writer").turn(Turn::text("Nothing to do."));
         let scenario = Scenario { agents: vec![writer], ..Scenario::default() };
-        let site = Site::new("start", scenario, json!({}))?;
+        let site = Site::new("start", scenario, json!({"workspace": {"mode": mode}}))?;
         let task = site.task(&json!({"agent": "writer", "prompt": "Nothing", "allowedTools": "Write"}));
         let began = Timestamp::now();
         let made = site.spawn_job(&[], &task)?;
