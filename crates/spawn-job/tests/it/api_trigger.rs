@@ -1,86 +1,29 @@
 use crate::api_resource::cluster;
 use crate::api_spawn::{Place, ended, task};
-use cluster::Cluster;
+use cluster::{Cluster, Gate};
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
 /// A way to the API server on which so many calls pass that change something. The next one waits for ever, and is told of.
-struct Way {
-    kubeconfig: PathBuf,
-    held: Receiver<()>,
-    proxy: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Way {
-    fn that_lets(passing: usize, cluster: &Cluster) -> Self {
-        // It takes the encryption off, so that calls can be told from each other.
-        let mut proxy =
-            cluster.kubectl_command(&["proxy", "--port=0"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(proxy.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let server: SocketAddr = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
-
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let kubeconfig = folder.path().join("kubeconfig");
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "way",
-            "clusters": [{"name": "way", "cluster": {"server": address}}],
-            "contexts": [{"name": "way", "context": {"cluster": "way", "user": "way"}}],
-            "users": [{"name": "way", "user": {}}],
-        });
-        std::fs::write(&kubeconfig, config.to_string()).unwrap();
-        let (holds, held) = channel();
-        let left = Arc::new(AtomicUsize::new(passing));
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(server).unwrap();
-                let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
-                let (holds, left) = (holds.clone(), left.clone());
-                thread::spawn(move || carry_calls(client, server, &holds, &left));
-                thread::spawn(move || carry_answers(ends));
-            }
-        });
-        Self { kubeconfig, held, proxy, _folder: folder }
-    }
-}
-
-impl Drop for Way {
-    fn drop(&mut self) {
-        self.proxy.kill().unwrap();
-        self.proxy.wait().unwrap();
-    }
-}
-
-fn carry_calls(mut client: TcpStream, mut server: TcpStream, holds: &Sender<()>, left: &AtomicUsize) {
-    let mut chunk = [0; 65536];
-    while let Ok(length @ 1..) = client.read(&mut chunk) {
-        let changes = [&b"POST "[..], b"PATCH "].iter().any(|method| chunk.starts_with(method));
+fn that_lets(passing: usize, cluster: &Cluster) -> (Gate, Receiver<()>) {
+    let (holds, held) = channel();
+    let left = Arc::new(AtomicUsize::new(passing));
+    let gate = Gate::refusing(cluster, move |line: &str| {
+        let changes = ["POST ", "PATCH "].iter().any(|method| line.starts_with(method));
         let one_less = |left: usize| left.checked_sub(1);
         if changes && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err() {
             let _ = holds.send(());
-            return;
+            loop {
+                thread::park();
+            }
         }
-        server.write_all(&chunk[..length]).unwrap();
-    }
-}
-
-fn carry_answers([mut client, mut server]: [TcpStream; 2]) {
-    let mut chunk = [0; 65536];
-    while let Ok(length @ 1..) = server.read(&mut chunk) {
-        let _ = client.write_all(&chunk[..length]);
-    }
-    let _ = client.shutdown(Shutdown::Both);
+        None
+    });
+    (gate.unwrap(), held)
 }
 
 /// The task as the cluster has it, before any run.
@@ -110,10 +53,10 @@ fn killed_between_any_two_calls_the_next_one_finishes() {
                 "by-hand" | "on-a-node" => task(&name, changes.clone()),
                 _ => applied(&place, &name, changes.clone()),
             };
-            let way = Way::that_lets(passing, place.cluster);
-            let mut child = place.start(&way.kubeconfig, &[], &manifest);
+            let (way, held) = that_lets(passing, place.cluster);
+            let mut child = place.start(way.kubeconfig(), &[], &manifest);
             if passing < calls {
-                way.held.recv_timeout(Duration::from_secs(60)).unwrap();
+                held.recv_timeout(Duration::from_secs(60)).unwrap();
                 assert!(child.try_wait().unwrap().is_none(), "{what}: it waits for the answer");
             } else {
                 assert!(child.wait().unwrap().success(), "{what} are all");
@@ -150,9 +93,9 @@ fn a_job_has_its_time_to_live_once_it_is_written_down() {
     let applied = applied(&place, "applied", json!({}));
     for manifest in [by_hand, applied] {
         // Its claim and the Job.
-        let way = Way::that_lets(2, place.cluster);
-        let mut child = place.start(&way.kubeconfig, &[], &manifest);
-        way.held.recv_timeout(Duration::from_secs(60)).unwrap();
+        let (way, held) = that_lets(2, place.cluster);
+        let mut child = place.start(way.kubeconfig(), &[], &manifest);
+        held.recv_timeout(Duration::from_secs(60)).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
