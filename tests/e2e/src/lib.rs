@@ -257,31 +257,16 @@ impl World {
         Ended::from_output(&self.run_publisher(arguments)?.output()?)
     }
 
-    /// Processes that have to do with this world: by command line, environment or current directory. A run that has ended
-    /// has none.
+    /// Processes that have to do with this world. A run that has ended has none.
     #[must_use]
     pub fn processes(&self) -> Vec<String> {
-        let line = |process| std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-        let text = |process| String::from_utf8_lossy(&line(process)).replace('\0', " ");
-        self.process_ids().into_iter().map(text).collect()
+        processes_of(self.folder.path())
     }
 
     /// The ids of [`World::processes`].
     #[must_use]
     pub fn process_ids(&self) -> Vec<u32> {
-        let folder = self.folder.path();
-        let mark = folder.as_os_str().as_encoded_bytes();
-        let mentions = |text: &[u8]| text.windows(mark.len()).any(|part| part == mark);
-        let entries = std::fs::read_dir("/proc").into_iter().flatten();
-        let processes = entries.filter_map(|entry| {
-            let process = entry.ok()?.path();
-            let id = process.file_name()?.to_str()?.parse::<u32>().ok()?;
-            // Of one that has just ended, nothing can be read.
-            let read = |name: &str| std::fs::read(process.join(name)).unwrap_or_default();
-            let at = std::fs::read_link(process.join("cwd")).unwrap_or_default();
-            (mentions(&read("cmdline")) || mentions(&read("environ")) || at.starts_with(folder)).then_some(id)
-        });
-        processes.collect()
+        process_ids_of(self.folder.path())
     }
 
     /// A named pipe: what a script writes to it, [`heard`] waits for.
@@ -392,6 +377,29 @@ pub fn build() {
             .status();
         assert!(status.is_ok_and(|status| status.success()), "the workspace's binaries do not build");
     });
+}
+
+/// Processes that have to do with this folder: by command line, environment or current directory.
+#[must_use]
+pub fn processes_of(folder: &Path) -> Vec<String> {
+    let line = |process| std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let text = |process| String::from_utf8_lossy(&line(process)).replace('\0', " ");
+    process_ids_of(folder).into_iter().map(text).collect()
+}
+
+fn process_ids_of(folder: &Path) -> Vec<u32> {
+    let mark = folder.as_os_str().as_encoded_bytes();
+    let mentions = |text: &[u8]| text.windows(mark.len()).any(|part| part == mark);
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    let processes = entries.filter_map(|entry| {
+        let process = entry.ok()?.path();
+        let id = process.file_name()?.to_str()?.parse::<u32>().ok()?;
+        // Of one that has just ended, nothing can be read.
+        let read = |name: &str| std::fs::read(process.join(name)).unwrap_or_default();
+        let at = std::fs::read_link(process.join("cwd")).unwrap_or_default();
+        (mentions(&read("cmdline")) || mentions(&read("environ")) || at.starts_with(folder)).then_some(id)
+    });
+    processes.collect()
 }
 
 /// The path of an installed program.

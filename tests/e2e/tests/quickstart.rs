@@ -1,6 +1,7 @@
 //! The README's first command, on the stand-ins: what it shows, what it leaves, and that it works a second time. A test program
 //! of its own: it builds the pieces anew, which no other test should see happen.
 
+use e2e::processes_of;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -21,20 +22,6 @@ fn quickstart(folder: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
 
 fn json(path: &Path) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&std::fs::read(path)?)?)
-}
-
-/// Processes in whose arguments or environment the folder stands.
-fn processes(folder: &Path) -> Vec<String> {
-    let folder = folder.as_os_str().as_encoded_bytes();
-    let mentions = |text: &[u8]| text.windows(folder.len()).any(|part| part == folder);
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let of_it = entries.filter_map(|entry| {
-        let arguments = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&arguments).replace('\0', " ");
-        (mentions(&arguments) || mentions(&environment)).then_some(text)
-    });
-    of_it.collect()
 }
 
 /// P1, P5, P11
@@ -66,7 +53,7 @@ fn the_first_command_ends_with_a_pull_request_and_does_so_again() -> anyhow::Res
         assert_eq!(state["violations"], serde_json::json!([]), "{said}");
         let page = std::fs::read_to_string(out.join("run.html"))?;
         assert!(page.contains("data:image/png;base64,"), "the screenshot is in the page");
-        assert_eq!(processes(folder.path()), Vec::<String>::new());
+        assert_eq!(processes_of(folder.path()), Vec::<String>::new());
         std::fs::remove_dir_all(&out)?;
     }
     Ok(())
@@ -83,7 +70,7 @@ fn a_run_that_fails_is_shown_as_one() -> anyhow::Result<()> {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("FAILED: rejected at qa:"), "{said}");
     assert!(out.join("run.html").is_file());
-    assert_eq!(processes(folder.path()), Vec::<String>::new());
+    assert_eq!(processes_of(folder.path()), Vec::<String>::new());
     Ok(())
 }
 

@@ -269,6 +269,22 @@ fn a_pull_request_that_was_merged_is_not_opened_again() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The next run in the clone, which has its own work.
+fn delivered_next(world: &World) -> anyhow::Result<Ended> {
+    let more = runs("mkdir -p content/posts; echo more >content/posts/more.md");
+    world.sandbox.model().load(writer([more, is_done()]))?;
+    let second = ended(world, &["--allowed-tools", "Bash"])?;
+    assert_eq!(second.code, 0, "{}", second.stderr);
+    Ok(second)
+}
+
+/// Each of two runs was told as a success, once.
+fn assert_both_completed(world: &World) {
+    let messages = world.sandbox.discord().messages();
+    let completed = messages.iter().filter(|message| message.raw.to_string().contains("Writer completed"));
+    assert_eq!((messages.len(), completed.count()), (2, 2), "{messages:?}");
+}
+
 /// P7, P8: nor by the next run, which tells what nobody was told.
 #[test]
 fn the_next_run_tells_of_one_that_was_merged() -> anyhow::Result<()> {
@@ -276,19 +292,12 @@ fn the_next_run_tells_of_one_that_was_merged() -> anyhow::Result<()> {
     fail(&world, Service::Discord, "POST", "/api/webhooks", 1, status(503, "down"));
     assert_ended(&world, &ended(&world, &[])?, Expected { code: 1, messages: 0, ..DELIVERED })?;
     merge(&world, Merged::SquashedAndDeleted)?;
-    world
-        .sandbox
-        .model()
-        .load(writer([runs("mkdir -p content/posts; echo more >content/posts/more.md"), is_done()]))?;
-    let second = ended(&world, &["--allowed-tools", "Bash"])?;
-    assert_eq!(second.code, 0, "{}", second.stderr);
+    delivered_next(&world)?;
     let pulls = world.sandbox.github().pull_requests(REPOSITORY);
     let states: Vec<_> = pulls.iter().map(|pull| pull.state.as_str()).collect();
     assert_eq!(states, ["closed", "open"]);
     assert_eq!(world.run_branches()?.len(), 1);
-    let messages = world.sandbox.discord().messages();
-    let completed = messages.iter().filter(|message| message.raw.to_string().contains("Writer completed"));
-    assert_eq!((messages.len(), completed.count()), (2, 2), "{messages:?}");
+    assert_both_completed(&world);
     Ok(())
 }
 
@@ -299,18 +308,11 @@ fn the_next_run_publishes_what_could_not_be_published() -> anyhow::Result<()> {
     fail(&world, Service::Git, "GET", "/octo/blog.git", 1, status(500, ""));
     let first = ended(&world, &[])?;
     assert_eq!(first.record()?.outcome, Outcome::PushFailed, "{}", first.stderr);
-    world
-        .sandbox
-        .model()
-        .load(writer([runs("mkdir -p content/posts; echo more >content/posts/more.md"), is_done()]))?;
-    let second = ended(&world, &["--allowed-tools", "Bash"])?;
-    assert_eq!(second.code, 0, "{}", second.stderr);
+    let second = delivered_next(&world)?;
     let heads: Vec<_> =
         world.sandbox.github().pull_requests(REPOSITORY).into_iter().map(|pull| Some(pull.head)).collect();
     assert_eq!(heads, [first.record()?.branch, second.record()?.branch]);
-    let messages = world.sandbox.discord().messages();
-    let completed = messages.iter().filter(|message| message.raw.to_string().contains("Writer completed"));
-    assert_eq!((messages.len(), completed.count()), (2, 2), "{messages:?}");
+    assert_both_completed(&world);
     Ok(())
 }
 
